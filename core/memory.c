@@ -1,0 +1,32 @@
+/* memory.c: see memory.h. */
+#include "core/memory.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define CACHE_LINE ((size_t)64)
+#define HUGE_PAGE  ((size_t)2 << 20)
+
+void *memory_alloc(size_t count, size_t size, const char *what, Error *err) {
+    size_t bytes, align;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2) {
+        error_set(err, ERR_IO, "%s: %zu times %zu bytes does not fit an address space", what, count, size);
+        return NULL;
+    }
+    align = bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
+    bytes = (bytes + align - 1) / align * align;
+    void *p = aligned_alloc(align, bytes ? bytes : align);
+    if (p == NULL) {
+        error_set(err, ERR_IO, "%s: out of memory (%.1f MB asked for)", what, (double)bytes / 1e6);
+        return NULL;
+    }
+    if (align == HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE); /* a wish; failing costs only speed */
+    memset(p, 0, bytes);
+    return p;
+}
+
+void memory_free(void *p) {
+    free(p);
+}

@@ -1,0 +1,13 @@
+/* memory.h: checked allocation, and aligned arrays for kernels. */
+#ifndef CORE_MEMORY_H
+#define CORE_MEMORY_H
+
+#include "core/error.h"
+#include <stddef.h>
+
+/* count * size zeroed bytes, aligned to 64; arrays of 2 MB and more ask for huge pages. NULL (err: ERR_IO,
+ * naming `what` and the size) when memory runs out or the product overflows. Free with memory_free. */
+void *memory_alloc(size_t count, size_t size, const char *what, Error *err);
+void memory_free(void *p);
+
+#endif

@@ -1,0 +1,87 @@
+/* config.h: everything a run is told, read from one JSON file plus key=value words.
+ *
+ * Each section is one struct and one Field table (train/config.c); optimizers bring their own tables. Parsing,
+ * defaults, range errors, --help, --describe and docs/config.md all come from those tables.
+ */
+#ifndef TRAIN_CONFIG_H
+#define TRAIN_CONFIG_H
+
+#include "core/field.h"
+#include "optim/optim.h"
+
+typedef struct ModelSection {
+    int64_t n_layer, n_head, n_embd, block_size;
+    int64_t vocab_size; /* 0: taken from the data */
+    bool bias;
+} ModelSection;
+
+typedef struct DataSection {
+    char dir[FIELD_TEXT_MAX]; /* what `prepare` wrote */
+} DataSection;
+
+typedef enum { SCHEDULE_CONSTANT, SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_WSD } ScheduleKind;
+typedef enum { WARMUP_LINEAR, WARMUP_COSINE } WarmupKind;
+
+typedef struct ScheduleSection {
+    int name; /* ScheduleKind */
+    int warmup; /* WarmupKind */
+    int64_t warmup_steps;
+    double final_frac; /* learning rate at the last step, as a fraction of the peak */
+    double decay_frac; /* wsd: share of the run that decays */
+} ScheduleSection;
+
+typedef struct TrainSection {
+    int64_t steps, tokens; /* the budget: exactly one of steps, tokens, epochs is set (> 0) */
+    double epochs;
+    int64_t batch_size; /* sequences a micro-batch */
+    int64_t grad_accum; /* micro-batches a step */
+    double grad_clip;   /* global norm; 0 = off */
+    int64_t seed;
+    int64_t threads; /* 0: one per available core */
+} TrainSection;
+
+typedef struct EvalSection {
+    int64_t every;  /* steps; 0 = only at the end */
+    int64_t tokens; /* of the validation split, always the same ones */
+} EvalSection;
+
+typedef struct SampleSection {
+    int64_t every; /* steps; 0 = never */
+    int64_t tokens;
+    char prompt[FIELD_TEXT_MAX];
+    double temperature;
+    int64_t top_k; /* 0 = all */
+} SampleSection;
+
+typedef struct LogSection {
+    int64_t every; /* steps between lines of metrics.jsonl */
+} LogSection;
+
+typedef struct RunSection {
+    char dir[FIELD_TEXT_MAX]; /* "" = runs/<name of the config file> */
+} RunSection;
+
+typedef struct Config {
+    ModelSection model;
+    DataSection data;
+    ScheduleSection schedule;
+    TrainSection train;
+    EvalSection eval;
+    SampleSection sample;
+    LogSection log;
+    RunSection run;
+    OptimPlan optimizer; /* resolved: who updates which role; hyper structs are owned by the Config */
+    void *hypers[1 + 1 + ROLE_COUNT]; /* optimizer, aux, and roles that name their own */
+} Config;
+
+/* Reads `path`, applies `overrides` ("optimizer.lr=0.02"), checks everything. On failure err->text lists every
+ * problem, a line each, with key path, allowed range and the nearest known name (ERR_CONFIG), or says why the file
+ * could not be read. Free with config_free. */
+bool config_load(Config *config, const char *path, char *const *overrides, int override_count, Error *err);
+void config_free(Config *config);
+
+/* The full effective config, every default spelled out, as JSON text that config_load reads back to the same
+ * Config. malloc'ed; NULL when memory runs out. */
+char *config_to_json(const Config *config);
+
+#endif
