@@ -29,7 +29,7 @@ typedef struct Field {
     FieldType type;
     size_t offset;             /* of the member in its struct */
     const char *default_value; /* as text; must pass its own range */
-    const char *range;         /* numbers: an interval, "[0,1)", "(0,inf)", "[1,inf)"; choices: "a|b|c" */
+    const char *range;         /* numbers: an interval, "[0,1)", "(0,inf)", "" = any; choices: "a|b|c" */
     const char *doc;           /* one line, units included */
 } Field;
 
@@ -45,6 +45,9 @@ bool field_set(const Field *field, void *object, const char *text, Error *err);
 
 /* The member's value as text, so that field_set(field_text()) gives the same bits back. Returns `out`. */
 char *field_text(const Field *field, const void *object, char *out, size_t size);
+
+/* What the field takes, to end a sentence: "an integer in [1,inf)", "one of a|b|c". Returns `out`. */
+char *field_expects(const Field *field, char *out, size_t size);
 
 /* The member's value, for fields of that type. */
 double field_real(const Field *field, const void *object);
