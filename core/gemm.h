@@ -1,6 +1,18 @@
-/* gemm.h: the one door to matrix products. Single-threaded: callers cut the work, so results never depend on the
- * number of threads. Each element is summed over k in increasing order (in blocks of GEMM_KC), whatever the shape
- * of the rest, so cutting M or N anywhere gives the same bits.
+/* gemm.h: the one door to matrix products, C (M, N) = A (M, K) B (K, N) + beta C.
+ *
+ * The panel is the unit: 64 columns of B or C, stored as (K, 64) without gaps, a row of a panel being four
+ * AVX-512 vectors. The model keeps every activation in panels (a tile: 64 tokens across, features down), so
+ * weights are read where they lie and nothing is packed:
+ *
+ *      weights (M, K)            activations (K, 64) a tile
+ *      k ->                      64 tokens ->
+ *     +-----------+             +----+ +----+             one step of the kernel: 6 rows of A against 64
+ * columns i |  broadcast|      times  | k  | |    |  ...        of one panel, 24 vector registers of sums,
+ * one
+ *     +-----------+             +----+ +----+             broadcast and four multiply-adds a row for each k
+ *
+ * Single-threaded: callers cut the work along M or N. Each element is one sum over increasing k, whatever
+ * the blocking and the cut, so results do not depend on the number of threads.
  */
 #ifndef CORE_GEMM_H
 #define CORE_GEMM_H
@@ -8,17 +20,37 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Columns of a panel. Every product here is C (M, N) += A (M, K) B (K, N) with B cut into panels of 64 columns,
- * each stored as (K, 64) without gaps: b[k * GEMM_NR + j]. */
-#define GEMM_NR 64
+#define GEMM_NR 64 /* columns of a panel */
+
+/* A matrix read by rows i and depth k: element (i, k) is p[i * row + (k / 64) * segment + (k % 64) *
+ * depth]. A plain row-major matrix is gemm_rows(p, ld), its transpose gemm_columns(p, ld); with `segment`
+ * the depth can run through tiles that do not follow each other. */
+typedef struct GemmA {
+    const float *p;
+    size_t row, depth, segment;
+} GemmA;
+
+static inline GemmA gemm_rows(const float *p, size_t ld) {
+    return (GemmA){p, ld, 1, GEMM_NR};
+}
+static inline GemmA gemm_columns(const float *p, size_t ld) {
+    return (GemmA){p, 1, ld, GEMM_NR * ld};
+}
+
+/* Products with B and C in panels: for each of `panels` panels j
+ *     C_j (M, 64) = A (M, K) B_j (K, 64) + beta C_j
+ * B_j lies at B + j * b_stride, C_j at C + j * c_stride with rows ldc apart; only `columns` columns of C in
+ * all are touched (columns <= 64 * panels; B is read whole and must be finite). beta = 0 overwrites even
+ * NaN. */
+void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, float *C, size_t ldc,
+                 size_t c_stride, int panels, int columns);
 
 /* Row-major products for matrices of any shape, as Newton-Schulz needs them:
  *     C (M, N) = alpha A (M, K) op(B) + beta C
- * with op(B) = B (K, N) or, when b_transposed, the transpose of B (N, K). `a_transposed`: A is stored (K, M).
- * ld* are row strides in elements. `work` holds gemm_work_size(K) floats. C must not overlap A or B.
- * beta = 0 overwrites C even where it holds NaN. */
-void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, bool a_transposed, const float *B, size_t ldb,
-          bool b_transposed, float beta, float *C, size_t ldc, float *work);
+ * with op(B) = B (K, N), or the transpose of B (N, K) when b_transposed; a_transposed: A is stored (K, M).
+ * ld* are row strides in elements. `work` holds gemm_work_size(K) floats. C must not overlap A or B. */
+void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, bool a_transposed, const float *B,
+          size_t ldb, bool b_transposed, float beta, float *C, size_t ldc, float *work);
 size_t gemm_work_size(int K);
 
 #endif

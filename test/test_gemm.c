@@ -1,0 +1,110 @@
+/* test_gemm.c: products against double precision, and the promise that a cut changes no bit. */
+#include "core/gemm.h"
+#include "core/rng.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static float *random_matrix(size_t n, uint64_t stream) {
+    float *p = malloc((n ? n : 1) * sizeof *p);
+    assert_non_null(p);
+    for (size_t i = 0; i < n; i++) p[i] = (float)rng_normal(1, stream, i);
+    return p;
+}
+
+static const int SHAPES[][3] = {{1, 1, 1},    {6, 64, 64},  {7, 65, 63}, {5, 3, 130},   {97, 24, 24},
+                                {13, 200, 9}, {193, 70, 5}, {2, 1, 600}, {64, 64, 513}, {200, 65, 1100}};
+
+static double element(const float *p, int ld, bool transposed, int i, int j) {
+    return transposed ? p[(size_t)j * (size_t)ld + (size_t)i] : p[(size_t)i * (size_t)ld + (size_t)j];
+}
+
+static void gemm_should_match_double_precision_for_every_shape_and_transposition(void **state) {
+    (void)state;
+    for (size_t s = 0; s < sizeof SHAPES / sizeof *SHAPES; s++)
+        for (int form = 0; form < 4; form++) {
+            int M = SHAPES[s][0], N = SHAPES[s][1], K = SHAPES[s][2];
+            bool ta = form & 1, tb = form & 2;
+            int lda = (ta ? M : K) + 3, ldb = (tb ? K : N) + 2, ldc = N + 1;
+            float *A = random_matrix((size_t)lda * (size_t)(ta ? K : M), 1);
+            float *B = random_matrix((size_t)ldb * (size_t)(tb ? N : K), 2);
+            float *C = random_matrix((size_t)ldc * (size_t)M, 3),
+                  *before = random_matrix((size_t)ldc * (size_t)M, 3);
+            float *work = random_matrix(gemm_work_size(K), 4);
+            gemm(M, N, K, 0.5f, A, (size_t)lda, ta, B, (size_t)ldb, tb, -2.0f, C, (size_t)ldc, work);
+            for (int i = 0; i < M; i++) {
+                for (int j = 0; j < N; j++) {
+                    double sum = 0, size = 1;
+                    for (int k = 0; k < K; k++) {
+                        double term = element(A, lda, ta, i, k) * element(B, ldb, tb, k, j);
+                        sum += term;
+                        size += fabs(term);
+                    }
+                    double expected = 0.5 * sum - 2.0 * before[(size_t)i * (size_t)ldc + (size_t)j];
+                    double error = fabs(C[(size_t)i * (size_t)ldc + (size_t)j] - expected);
+                    if (error > 1e-6 * size) fail_msg("%d %d %d form %d: error %g", M, N, K, form, error);
+                }
+                size_t gap = (size_t)i * (size_t)ldc + (size_t)N; /* columns beyond N belong to others */
+                assert_memory_equal(&C[gap], &before[gap], sizeof(float));
+            }
+            free(A), free(B), free(C), free(before), free(work);
+        }
+}
+
+static void beta_zero_should_overwrite_nan(void **state) {
+    (void)state;
+    float A[4] = {1, 2, 3, 4}, B[4] = {1, 0, 0, 1}, C[4] = {NAN, NAN, NAN, NAN}, work[2 * GEMM_NR];
+    gemm(2, 2, 2, 1, A, 2, false, B, 2, false, 0, C, 2, work);
+    assert_memory_equal(A, C, sizeof A);
+}
+
+static void cutting_rows_and_panels_should_change_no_bit(void **state) {
+    (void)state;
+    enum { M = 211, K = 700, P = 3 };
+    float *A = random_matrix((size_t)M * K, 1), *B = random_matrix((size_t)P * K * GEMM_NR, 2);
+    float *whole = random_matrix((size_t)P * M * GEMM_NR, 3),
+          *cut = random_matrix((size_t)P * M * GEMM_NR, 3);
+    size_t bs = (size_t)K * GEMM_NR, cs = (size_t)M * GEMM_NR;
+    gemm_panels(M, K, gemm_rows(A, K), B, bs, 1, whole, GEMM_NR, cs, P, P * GEMM_NR);
+    for (int i = 0; i < M; i += 37)
+        for (int j = 0; j < P; j++)
+            gemm_panels(M - i < 37 ? M - i : 37, K, gemm_rows(A + (size_t)i * K, K), B + (size_t)j * bs, bs,
+                        1, cut + (size_t)j * cs + (size_t)i * GEMM_NR, GEMM_NR, cs, 1, GEMM_NR);
+    assert_memory_equal(whole, cut, (size_t)P * cs * sizeof(float));
+    free(A), free(B), free(whole), free(cut);
+}
+
+static void depth_should_run_through_separate_tiles(void **state) {
+    (void)state;
+    enum { M = 9, TILES = 11 }; /* deeper than one block */
+    float *tiles = random_matrix((size_t)TILES * M * GEMM_NR, 1),
+          *B = random_matrix((size_t)TILES * GEMM_NR * GEMM_NR, 2);
+    float C[M * GEMM_NR];
+    gemm_panels(M, TILES * GEMM_NR, (GemmA){tiles, GEMM_NR, 1, (size_t)M * GEMM_NR}, B, 0, 0, C, GEMM_NR, 0,
+                1, 50);
+    for (int i = 0; i < M; i++)
+        for (int j = 0; j < 50; j++) {
+            double sum = 0;
+            for (int k = 0; k < TILES * GEMM_NR; k++)
+                sum += (double)tiles[((k / GEMM_NR) * M + i) * GEMM_NR + k % GEMM_NR] * B[k * GEMM_NR + j];
+            assert_true(fabs(sum - C[i * GEMM_NR + j]) < 1e-3);
+        }
+    free(tiles), free(B);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gemm_should_match_double_precision_for_every_shape_and_transposition),
+        cmocka_unit_test(beta_zero_should_overwrite_nan),
+        cmocka_unit_test(cutting_rows_and_panels_should_change_no_bit),
+        cmocka_unit_test(depth_should_run_through_separate_tiles),
+    };
+    return cmocka_run_group_tests_name("gemm", tests, NULL, NULL);
+}
