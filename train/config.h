@@ -1,13 +1,14 @@
 /* config.h: everything a run is told, read from one JSON file plus key=value words.
  *
- * Each section is one struct and one Field table (train/config.c); optimizers bring their own tables. Parsing,
- * defaults, range errors, --help, --describe and docs/config.md all come from those tables.
+ * Each section is one struct and one Field table (train/config.c); optimizers bring their own tables.
+ * Parsing, defaults, range errors, --help, --describe and docs/config.md all come from those tables.
  */
 #ifndef TRAIN_CONFIG_H
 #define TRAIN_CONFIG_H
 
 #include "core/field.h"
 #include "optim/optim.h"
+#include <stdio.h>
 
 typedef struct ModelSection {
     int64_t n_layer, n_head, n_embd, block_size;
@@ -23,7 +24,7 @@ typedef enum { SCHEDULE_CONSTANT, SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_WSD
 typedef enum { WARMUP_LINEAR, WARMUP_COSINE } WarmupKind;
 
 typedef struct ScheduleSection {
-    int name; /* ScheduleKind */
+    int name;   /* ScheduleKind */
     int warmup; /* WarmupKind */
     int64_t warmup_steps;
     double final_frac; /* learning rate at the last step, as a fraction of the peak */
@@ -74,14 +75,20 @@ typedef struct Config {
     void *hypers[1 + 1 + ROLE_COUNT]; /* optimizer, aux, and roles that name their own */
 } Config;
 
-/* Reads `path`, applies `overrides` ("optimizer.lr=0.02"), checks everything. On failure err->text lists every
- * problem, a line each, with key path, allowed range and the nearest known name (ERR_CONFIG), or says why the file
- * could not be read. Free with config_free. */
+/* Reads `path`, applies `overrides` ("optimizer.lr=0.02"), checks everything. On failure err->text lists
+ * every problem, a line each, with key path, allowed range and the nearest known name (ERR_CONFIG), or says
+ * why the file could not be read. Free with config_free. */
 bool config_load(Config *config, const char *path, char *const *overrides, int override_count, Error *err);
 void config_free(Config *config);
 
-/* The full effective config, every default spelled out, as JSON text that config_load reads back to the same
- * Config. malloc'ed; NULL when memory runs out. */
+/* The full effective config, every default spelled out, as JSON text that config_load reads back to the
+ * same Config. malloc'ed; NULL when memory runs out. */
 char *config_to_json(const Config *config);
+
+/* For the command line. */
+void config_print_help(FILE *out);      /* every section and key: type, default, range, one line */
+void config_list_optimizers(FILE *out); /* a line each, with defaults */
+void config_print_markdown(FILE *out);  /* docs/config.md */
+bool config_describe(FILE *out, const char *optimizer_name, Error *err); /* ERR_CONFIG: no such optimizer */
 
 #endif

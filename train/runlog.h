@@ -1,0 +1,68 @@
+/* runlog.h: a run is a directory. Everything that compares runs reads only this:
+ *     config.json     the effective config, every default spelled out
+ *     machine.json    command line, start time, compiler, flags, commit, CPU, threads, memory, libraries
+ *     metrics.jsonl   one JSON object a line, see StepRecord; a line is there whole or not at all
+ *     samples.txt     generated text
+ *     summary.json    written last, when the run ends: outcome, final and best validation loss, times
+ *     lock            held (flock) by the process that writes here
+ *
+ *     RunLog log;
+ *     if (!runlog_open(&log, &config, "runs/softmuon", command_line, threads, &err)) return
+ * error_print(&err); if (*log.moved_to) printf("the earlier run is now %s\n", log.moved_to);
+ *     ... runlog_step(&log, &record, &err) ... runlog_sample(&log, step, text, length, &err) ...
+ *     runlog_finish(&log, "finished", &err);
+ *     runlog_close(&log);
+ */
+#ifndef TRAIN_RUNLOG_H
+#define TRAIN_RUNLOG_H
+
+#include "train/config.h"
+
+/* One line of metrics.jsonl. A figure that is NAN is left out of the line; nothing is ever written as a
+ * bare nan or inf. Numbers are written so that they read back to the same bits. */
+typedef struct StepRecord {
+    int64_t step;                 /* "step", 1-based; 0 is before the first update */
+    int64_t tokens;               /* "tokens": trained on so far */
+    double time_s;                /* "time_s": since the run began, evaluation included */
+    double train_loss, val_loss;  /* "train/loss", "val/loss": nats a token */
+    double lr;                    /* "lr": of the main optimizer, schedule applied */
+    double grad_norm;             /* "grad_norm": before clipping */
+    double tokens_per_s;          /* "tokens_per_s" */
+    double forward_s, backward_s; /* "forward_s", ...: seconds since the line before */
+    double optimizer_s, eval_s;
+    double temperature;    /* "temperature": null in the hard phase (INFINITY), absent (NAN) without one */
+    double saturated_frac; /* "saturated_frac" */
+} StepRecord;
+
+/* A record with every figure absent. */
+StepRecord step_record_empty(void);
+
+typedef struct RunLog {
+    char dir[1024];
+    char moved_to[1056]; /* where an earlier run in `dir` was moved, or "" */
+    int lock_fd, metrics_fd, samples_fd;
+    StepRecord last; /* last known value of every figure; times summed over the run */
+    double best_val_loss;
+    int64_t best_val_step;
+} RunLog;
+
+/* Creates `run_dir` with its parents and locks it. ERR_BUSY, having written nothing, when another process
+ * holds it; ERR_IO when it cannot be written. An earlier run in it is moved to <run_dir>.1, .2, ..., never
+ * overwritten. `threads` is the number in use. */
+bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const char *command_line,
+                 int threads, Error *err);
+
+/* Appends a line to metrics.jsonl with a single write. */
+bool runlog_step(RunLog *log, const StepRecord *record, Error *err);
+
+/* Appends generated text, any bytes, to samples.txt. */
+bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, Error *err);
+
+/* Writes summary.json, whole or not at all. outcome: "finished", "stopped" or "diverged"; only the first is
+ * "finished": true there. */
+bool runlog_finish(RunLog *log, const char *outcome, Error *err);
+
+/* Gives the lock back. Safe after a failed runlog_open. */
+void runlog_close(RunLog *log);
+
+#endif
