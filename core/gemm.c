@@ -48,11 +48,14 @@ static inline void store(float *p, Vector v) {
  * unrolls. */
 static inline __attribute__((always_inline)) void kernel_step(int rows, int segments, int last, GemmA A,
                                                               size_t depth, const float *restrict B,
-                                                              float beta, float *restrict C, size_t ldc) {
+                                                              float beta, const float *bias,
+                                                              float *restrict C, size_t ldc) {
     Vector sum[ROWS][VECTORS];
     for (int i = 0; i < rows; i++)
-        for (int v = 0; v < VECTORS; v++)
+        for (int v = 0; v < VECTORS; v++) {
             sum[i][v] = beta == 0 ? (Vector){0} : beta * load(C + (size_t)i * ldc + v * LANES);
+            if (bias) sum[i][v] += bias[i];
+        }
     for (int s = 0; s < segments; s++) {
         const float *a = A.p + (size_t)s * A.segment;
         int deep = s == segments - 1 ? last : GEMM_NR;
@@ -67,60 +70,52 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
         for (int v = 0; v < VECTORS; v++) store(C + (size_t)i * ldc + v * LANES, sum[i][v]);
 }
 
-/* The same for one or two panel-wide rows of vectors: all 64 columns. */
-static inline __attribute__((always_inline)) void
-kernel_rows(int rows, int segments, int last, GemmA A, const float *B, float beta, float *C, size_t ldc) {
+/* The same for all 64 columns of a panel, with the depth stride of 1 or the row stride of 1 made a
+ * constant. */
+static inline __attribute__((always_inline)) void kernel_rows(int rows, int segments, int last, GemmA A,
+                                                              const float *B, float beta, const float *bias,
+                                                              float *C, size_t ldc) {
     for (int j = 0; j < GEMM_NR; j += VECTORS * LANES) {
         if (A.row == 1)
-            kernel_step(rows, segments, last, (GemmA){A.p, 1, 0, A.segment}, A.depth, B + j, beta, C + j,
-                        ldc);
-        else kernel_step(rows, segments, last, A, 1, B + j, beta, C + j, ldc);
+            kernel_step(rows, segments, last, (GemmA){A.p, 1, 0, A.segment}, A.depth, B + j, beta, bias,
+                        C + j, ldc);
+        else kernel_step(rows, segments, last, A, 1, B + j, beta, bias, C + j, ldc);
     }
 }
 
 /* 1 to ROWS rows of A against one panel. */
-static void kernel(int rows, int depth, GemmA A, const float *B, float beta, float *C, size_t ldc) {
+static void kernel(int rows, int depth, GemmA A, const float *B, float beta, const float *bias, float *C,
+                   size_t ldc) {
     int segments = (depth + GEMM_NR - 1) / GEMM_NR, last = depth - (segments - 1) * GEMM_NR;
     switch (rows) {
-    case 1:
-        kernel_rows(1, segments, last, A, B, beta, C, ldc);
-        break;
-    case 2:
-        kernel_rows(2, segments, last, A, B, beta, C, ldc);
-        break;
-    case 3:
-        kernel_rows(3, segments, last, A, B, beta, C, ldc);
-        break;
-    case 4:
-        kernel_rows(4, segments, last, A, B, beta, C, ldc);
-        break;
-    case 5:
-        kernel_rows(5, segments, last, A, B, beta, C, ldc);
-        break;
-    default:
-        kernel_rows(ROWS, segments, last, A, B, beta, C, ldc);
-        break;
+    case 1: kernel_rows(1, segments, last, A, B, beta, bias, C, ldc); return;
+    case 2: kernel_rows(2, segments, last, A, B, beta, bias, C, ldc); return;
+    case 3: kernel_rows(3, segments, last, A, B, beta, bias, C, ldc); return;
+    case 4: kernel_rows(4, segments, last, A, B, beta, bias, C, ldc); return;
+    case 5: kernel_rows(5, segments, last, A, B, beta, bias, C, ldc); return;
+    default: kernel_rows(ROWS, segments, last, A, B, beta, bias, C, ldc); return;
     }
 }
 
 /* The same where fewer than 64 columns of C exist: by way of a copy. */
-static void kernel_narrow(int rows, int depth, GemmA A, const float *B, float beta, float *C, size_t ldc,
-                          int columns) {
+static void kernel_narrow(int rows, int depth, GemmA A, const float *B, float beta, const float *bias,
+                          float *C, size_t ldc, int columns) {
     float edge[ROWS * GEMM_NR] = {0};
     for (int i = 0; i < rows && beta != 0; i++)
         memcpy(edge + i * GEMM_NR, C + (size_t)i * ldc, (size_t)columns * sizeof(float));
-    kernel(rows, depth, A, B, beta, edge, GEMM_NR);
+    kernel(rows, depth, A, B, beta, bias, edge, GEMM_NR);
     for (int i = 0; i < rows; i++)
         memcpy(C + (size_t)i * ldc, edge + i * GEMM_NR, (size_t)columns * sizeof(float));
 }
 
-void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, float *C, size_t ldc,
-                 size_t c_stride, int panels, int columns) {
+void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, const float *bias,
+                 float *C, size_t ldc, size_t c_stride, int panels, int columns) {
     for (int m0 = 0; m0 < M; m0 += ROW_BLOCK) {
         int m1 = m0 + ROW_BLOCK < M ? m0 + ROW_BLOCK : M;
         for (int k0 = 0; k0 < K; k0 += DEPTH_BLOCK) {
             int depth = k0 + DEPTH_BLOCK < K ? DEPTH_BLOCK : K - k0;
             float block_beta = k0 == 0 ? beta : 1;
+            const float *block_bias = k0 == 0 ? bias : NULL;
             for (int j = 0; j < panels; j++) {
                 const float *b = B + (size_t)j * b_stride + (size_t)k0 * GEMM_NR;
                 int width = columns - j * GEMM_NR;
@@ -129,8 +124,11 @@ void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float b
                     a.p += (size_t)i * A.row + (size_t)(k0 / GEMM_NR) * A.segment;
                     float *c = C + (size_t)j * c_stride + (size_t)i * ldc;
                     int rows = m1 - i < ROWS ? m1 - i : ROWS;
-                    if (width >= GEMM_NR) kernel(rows, depth, a, b, block_beta, c, ldc);
-                    else kernel_narrow(rows, depth, a, b, block_beta, c, ldc, width);
+                    if (width >= GEMM_NR)
+                        kernel(rows, depth, a, b, block_beta, block_bias ? block_bias + i : NULL, c, ldc);
+                    else
+                        kernel_narrow(rows, depth, a, b, block_beta, block_bias ? block_bias + i : NULL, c,
+                                      ldc, width);
                 }
             }
         }
@@ -160,6 +158,33 @@ void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, bool a_t
     for (int n0 = 0; n0 < N; n0 += GEMM_NR) {
         int columns = N - n0 < GEMM_NR ? N - n0 : GEMM_NR;
         pack_panel(K, n0, columns, alpha, B, ldb, b_transposed, work);
-        gemm_panels(M, K, a, work, 0, beta, C + n0, ldc, 0, 1, columns);
+        gemm_panels(M, K, a, work, 0, beta, NULL, C + n0, ldc, 0, 1, columns);
     }
+}
+
+/* A 16 x 16 transpose is four rounds of the same perfect shuffle: rows i and i + 8 are zipped into 2i and
+ * 2i + 1. */
+typedef float Row16 __attribute__((vector_size(64)));
+
+static inline void transpose_16(float *restrict out, const float *restrict in) {
+    Row16 r[16], z[16];
+    for (int i = 0; i < 16; i++) memcpy(&r[i], in + i * GEMM_NR, sizeof r[i]);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 8; i++) {
+            z[2 * i] = __builtin_shufflevector(r[i], r[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
+                                               22, 7, 23);
+            z[2 * i + 1] = __builtin_shufflevector(r[i], r[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
+                                                   29, 14, 30, 15, 31);
+        }
+        memcpy(r, z, sizeof r);
+    }
+    for (int i = 0; i < 16; i++) memcpy(out + i * GEMM_NR, &r[i], sizeof r[i]);
+}
+
+void gemm_transpose(float *out, const float *in, int rows) {
+    int whole = rows / 16 * 16;
+    for (int i = 0; i < whole; i += 16)
+        for (int j = 0; j < GEMM_NR; j += 16) transpose_16(out + j * GEMM_NR + i, in + i * GEMM_NR + j);
+    for (int j = 0; j < GEMM_NR; j++)
+        for (int i = whole; i < GEMM_NR; i++) out[j * GEMM_NR + i] = i < rows ? in[i * GEMM_NR + j] : 0;
 }

@@ -38,12 +38,12 @@ static inline GemmA gemm_columns(const float *p, size_t ld) {
 }
 
 /* Products with B and C in panels: for each of `panels` panels j
- *     C_j (M, 64) = A (M, K) B_j (K, 64) + beta C_j
+ *     C_j (M, 64) = A (M, K) B_j (K, 64) + beta C_j + bias
  * B_j lies at B + j * b_stride, C_j at C + j * c_stride with rows ldc apart; only `columns` columns of C in
  * all are touched (columns <= 64 * panels; B is read whole and must be finite). beta = 0 overwrites even
  * NaN. */
-void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, float *C, size_t ldc,
-                 size_t c_stride, int panels, int columns);
+void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, const float *bias,
+                 float *C, size_t ldc, size_t c_stride, int panels, int columns);
 
 /* Row-major products for matrices of any shape, as Newton-Schulz needs them:
  *     C (M, N) = alpha A (M, K) op(B) + beta C
@@ -52,5 +52,9 @@ void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float b
 void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, bool a_transposed, const float *B,
           size_t ldb, bool b_transposed, float beta, float *C, size_t ldc, float *work);
 size_t gemm_work_size(int K);
+
+/* out (64, 64) = transpose of in (rows, 64), rows <= 64; columns of `out` from `rows` on are set to zero.
+ */
+void gemm_transpose(float *out, const float *in, int rows);
 
 #endif

@@ -13,11 +13,12 @@
 #include <stdint.h>
 #include <string.h>
 
-/* e^x within 2 ulp; 0 below -87.3 (no denormal results), +inf above 88.7. */
+/* e^x within 2 ulp; 0 below -87.3 (no denormal results), +inf above 88.37 (a third below the
+ * largest float, so that 2^n is always a normal number). */
 static inline float fast_expf(float x) {
     const float round_magic = 0x1.8p23f; /* adding it leaves the nearest integer in the low bits */
     float clamped = x < -87.33654f ? -87.33654f : x;
-    clamped = clamped > 88.72283f ? 88.72283f : clamped;
+    clamped = clamped > 88.37626f ? 88.37626f : clamped;
     float shifted = clamped * 1.44269504088896341f + round_magic;
     float n = shifted - round_magic;
     float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
@@ -28,14 +29,14 @@ static inline float fast_expf(float x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    int32_t bits; /* 2^(n-1), then times 2, so that n = 128 does not overflow early */
+    int32_t bits; /* of 2^n */
     memcpy(&bits, &shifted, sizeof bits);
-    bits = (int32_t)((uint32_t)(bits + 126) << 23);
+    bits = (int32_t)((uint32_t)(bits + 127) << 23);
     float scale;
     memcpy(&scale, &bits, sizeof scale);
-    float y = p * scale * 2.0f;
+    float y = p * scale;
     y = x < -87.33654f ? 0.0f : y;
-    return x > 88.72283f ? INFINITY : y;
+    return x > 88.37626f ? INFINITY : y;
 }
 
 /* tanh(x) within 3 ulp, exactly +-1 for large |x|. */

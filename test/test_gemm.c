@@ -72,7 +72,7 @@ static void cutting_rows_and_panels_should_change_no_bit(void **state) {
     float *whole = random_matrix((size_t)P * M * GEMM_NR, 3),
           *cut = random_matrix((size_t)P * M * GEMM_NR, 3);
     size_t bs = (size_t)K * GEMM_NR, cs = (size_t)M * GEMM_NR;
-    gemm_panels(M, K, gemm_rows(A, K), B, bs, 1, whole, GEMM_NR, cs, P, P * GEMM_NR);
+    gemm_panels(M, K, gemm_rows(A, K), B, bs, 1, A, whole, GEMM_NR, cs, P, P * GEMM_NR);
     for (int i = 0; i < M; i += 37)
         for (int j = 0; j < P; j++)
             gemm_panels(M - i < 37 ? M - i : 37, K, gemm_rows(A + (size_t)i * K, K), B + (size_t)j * bs, bs,
@@ -99,12 +99,24 @@ static void depth_should_run_through_separate_tiles(void **state) {
     free(tiles), free(B);
 }
 
+static void transpose_should_fill_missing_rows_with_zero(void **state) {
+    (void)state;
+    float *in = random_matrix(64 * 64, 1), *out = random_matrix(64 * 64, 2);
+    for (int rows = 0; rows <= 64; rows++) {
+        gemm_transpose(out, in, rows);
+        for (int i = 0; i < 64; i++)
+            for (int j = 0; j < 64; j++) assert_true(out[j * 64 + i] == (i < rows ? in[i * 64 + j] : 0));
+    }
+    free(in), free(out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gemm_should_match_double_precision_for_every_shape_and_transposition),
         cmocka_unit_test(beta_zero_should_overwrite_nan),
         cmocka_unit_test(cutting_rows_and_panels_should_change_no_bit),
         cmocka_unit_test(depth_should_run_through_separate_tiles),
+        cmocka_unit_test(transpose_should_fill_missing_rows_with_zero),
     };
     return cmocka_run_group_tests_name("gemm", tests, NULL, NULL);
 }
