@@ -111,7 +111,8 @@ typedef struct Optim {
     OptimGroup *groups;
     int group_count;
     int threads;
-    float **work; /* one per thread */
+    OptimPlan plan;          /* as given to optim_create */
+    float **work;            /* one per thread */
     struct OptimTask *tasks; /* the fixed cut, largest first */
     int task_count;
 } Optim;

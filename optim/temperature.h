@@ -19,15 +19,28 @@
 #ifndef OPTIM_TEMPERATURE_H
 #define OPTIM_TEMPERATURE_H
 
+#include "core/vmath.h"
+#include "optim/elementwise.h"
 #include "optim/optim.h"
 
-/* y = tau x  ->  [-1, 1], all with slope 1 at zero:  tanh y,  y / sqrt(1 + y^2),  min(max(y, -1), 1) */
-typedef enum { MAP_TANH, MAP_ALGEBRAIC, MAP_CLIP } SoftMap;
+/* From y = tau x to [-1, 1]; the soft ones have slope 1 at zero and tend to the sign as tau grows. */
+typedef enum { MAP_TANH, MAP_ALGEBRAIC, MAP_CLIP, MAP_SIGN } SoftMap;
+
+static inline float soft_map(SoftMap map, float y) {
+    float bounded = fminf(fmaxf(y, -0x1p40f), 0x1p40f); /* squares must not overflow */
+    switch (map) {
+    case MAP_TANH: return fast_tanhf(y);
+    case MAP_ALGEBRAIC: return bounded / sqrtf(1 + bounded * bounded);
+    case MAP_CLIP: return fminf(fmaxf(y, -1), 1);
+    case MAP_SIGN: break;
+    }
+    return sign(y);
+}
 
 typedef struct Temperature {
     double alpha_sign, eps, tau_max;
     int64_t newton_iters;
-    int map; /* SoftMap */
+    int map; /* SoftMap of the soft phase */
 } Temperature;
 
 /* clang-format off */

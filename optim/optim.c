@@ -1,0 +1,246 @@
+/* optim.c: the list of optimizers, and the framework that runs them. See optim.h. */
+#include "optim/optim.h"
+
+#include "core/denormals.h"
+#include "core/memory.h"
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const Optimizer optimizer_adamw, optimizer_sgd, optimizer_signsgd, optimizer_signum,
+    optimizer_softsignum;
+
+const Optimizer *const OPTIMIZERS[] = {
+    &optimizer_adamw, &optimizer_sgd, &optimizer_signsgd, &optimizer_signum, &optimizer_softsignum, NULL,
+};
+
+const Optimizer *optimizer_find(const char *name) {
+    for (const Optimizer *const *o = OPTIMIZERS; *o; o++)
+        if (strcmp((*o)->name, name) == 0) return *o;
+    return NULL;
+}
+
+/* Elements of a slice: four arrays of it stay in a core's second-level cache between two loops over them.
+ */
+#define SLICE_SIZE ((size_t)32768)
+
+struct OptimTask {
+    OptimGroup *group;
+    OptimTensor *tensor;
+    OptimPiece piece;
+    double counted[2];
+    double cost; /* in multiplications, roughly */
+    int order;   /* as cut: settles the order of equal costs */
+};
+
+/* The cut */
+
+static int slot_count(const Optimizer *o) {
+    int n = 0;
+    while (o->slots && o->slots[n]) n++;
+    return n;
+}
+
+/* Matrices stacked in a tensor, as this optimizer sees it. */
+static int matrix_count(const Optimizer *o, const void *hyper, const Param *p) {
+    return o->fuse_split && o->fuse_split(hyper) ? 1 : p->split;
+}
+
+static size_t piece_size(const Optimizer *o, const void *hyper, const Param *p) {
+    return o->cut == CUT_SLICES ? SLICE_SIZE : param_size(p) / (size_t)matrix_count(o, hyper, p);
+}
+
+static size_t piece_count(const Optimizer *o, const void *hyper, const Param *p) {
+    size_t size = piece_size(o, hyper, p);
+    return (param_size(p) + size - 1) / size;
+}
+
+static void cut_tensor(Optim *optim, OptimGroup *group, OptimTensor *tensor) {
+    const Optimizer *o = group->optimizer;
+    const Param *p = tensor->param;
+    size_t size = piece_size(o, group->hyper, p), whole = param_size(p);
+    for (size_t begin = 0; begin < whole; begin += size) {
+        struct OptimTask *task = &optim->tasks[optim->task_count];
+        *task = (struct OptimTask){.group = group, .tensor = tensor, .order = optim->task_count++};
+        task->piece.begin = begin;
+        task->piece.end = whole - begin < size ? whole : begin + size;
+        task->cost = (double)(task->piece.end - begin);
+        if (o->cut == CUT_MATRICES) {
+            int rows = p->rows / matrix_count(o, group->hyper, p);
+            task->piece.rows = rows;
+            task->piece.cols = p->cols;
+            task->cost *= rows < p->cols ? rows : p->cols;
+        }
+    }
+}
+
+/* Largest first, so that threads finish together. */
+static int by_cost(const void *a, const void *b) {
+    const struct OptimTask *x = a, *y = b;
+    return x->cost != y->cost ? (x->cost < y->cost) - (x->cost > y->cost)
+                              : (x->order > y->order) - (x->order < y->order);
+}
+
+/* Creation */
+
+/* The group of a role: the first that has the same optimizer and hyper-parameters, else a new one. */
+static OptimGroup *group_of_role(Optim *optim, Role role) {
+    const Optimizer *optimizer = optim->plan.role[role].optimizer;
+    const void *hyper = optim->plan.role[role].hyper;
+    for (int i = 0; i < optim->group_count; i++)
+        if (optim->groups[i].optimizer == optimizer && optim->groups[i].hyper == hyper)
+            return &optim->groups[i];
+    OptimGroup *group = &optim->groups[optim->group_count++];
+    *group = (OptimGroup){.optimizer = optimizer, .hyper = hyper, .threads = optim->threads};
+    return group;
+}
+
+static bool check_covered(const OptimPlan *plan, const Param *p, Error *err) {
+    const Optimizer *o = plan->role[p->role].optimizer;
+    if (o == NULL)
+        return error_set(err, ERR_CONFIG, "no optimizer covers %s (role %s)", p->name, ROLE_NAMES[p->role]);
+    if (!(o->roles & ROLE_BIT(p->role)))
+        return error_set(err, ERR_CONFIG, "%s cannot update %s (role %s)", o->name, p->name,
+                         ROLE_NAMES[p->role]);
+    return true;
+}
+
+static bool alloc_tensor(OptimGroup *group, const Param *p, int params_in_all, Error *err) {
+    if (group->tensors == NULL)
+        group->tensors =
+            memory_alloc((size_t)params_in_all, sizeof *group->tensors, "optimizer tensors", err);
+    if (group->tensors == NULL) return false;
+    OptimTensor *tensor = &group->tensors[group->tensor_count++];
+    tensor->param = p;
+    for (int s = 0; s < slot_count(group->optimizer); s++)
+        if (!(tensor->slot[s] = memory_alloc(param_size(p), sizeof(float), "optimizer state", err)))
+            return false;
+    return true;
+}
+
+/* A buffer per thread, large enough for every piece. */
+static bool alloc_work(Optim *optim, Error *err) {
+    size_t most = 0;
+    for (int i = 0; i < optim->task_count; i++) {
+        const struct OptimTask *t = &optim->tasks[i];
+        if (t->group->optimizer->work_size == NULL) continue;
+        size_t size = t->group->optimizer->work_size(t->group->hyper, t->piece.rows, t->piece.cols);
+        if (size > most) most = size;
+    }
+    if (!(optim->work = memory_alloc((size_t)optim->threads, sizeof *optim->work, "optimizer work", err)))
+        return false;
+    for (int t = 0; t < optim->threads && most > 0; t++)
+        if (!(optim->work[t] = memory_alloc(most, sizeof(float), "optimizer work", err))) return false;
+    return true;
+}
+
+static bool create(Optim *optim, const Param *params, int param_count, Error *err) {
+    const OptimPlan *plan = &optim->plan;
+    size_t tasks = 0;
+    if (!(optim->groups = memory_alloc(ROLE_COUNT, sizeof *optim->groups, "optimizer groups", err)))
+        return false;
+    for (int i = 0; i < param_count; i++) {
+        const Param *p = &params[i];
+        if (!check_covered(plan, p, err)) return false;
+        if (!alloc_tensor(group_of_role(optim, p->role), p, param_count, err)) return false;
+        tasks += piece_count(plan->role[p->role].optimizer, plan->role[p->role].hyper, p);
+    }
+    if (!(optim->tasks = memory_alloc(tasks, sizeof *optim->tasks, "optimizer tasks", err))) return false;
+    for (int g = 0; g < optim->group_count; g++)
+        for (int t = 0; t < optim->groups[g].tensor_count; t++)
+            cut_tensor(optim, &optim->groups[g], &optim->groups[g].tensors[t]);
+    qsort(optim->tasks, tasks, sizeof *optim->tasks, by_cost);
+    return alloc_work(optim, err);
+}
+
+bool optim_create(Optim *optim, const OptimPlan *plan, const Param *params, int param_count, int threads,
+                  Error *err) {
+    *optim = (Optim){.threads = threads, .plan = *plan};
+    if (create(optim, params, param_count, err)) return true;
+    optim_free(optim);
+    return false;
+}
+
+void optim_free(Optim *optim) {
+    for (int g = 0; g < optim->group_count; g++) {
+        for (int t = 0; t < optim->groups[g].tensor_count; t++)
+            for (int s = 0; s < OPTIM_MAX_SLOTS; s++) memory_free(optim->groups[g].tensors[t].slot[s]);
+        memory_free(optim->groups[g].tensors);
+    }
+    for (int t = 0; optim->work && t < optim->threads; t++) memory_free(optim->work[t]);
+    memory_free(optim->work);
+    memory_free(optim->groups);
+    memory_free(optim->tasks);
+    *optim = (Optim){0};
+}
+
+size_t optim_state_bytes(const OptimPlan *plan, const Param *params, int param_count) {
+    size_t bytes = 0;
+    for (int i = 0; i < param_count; i++) {
+        const Optimizer *o = plan->role[params[i].role].optimizer;
+        if (o) bytes += param_size(&params[i]) * sizeof(float) * (size_t)slot_count(o);
+    }
+    return bytes;
+}
+
+/* A step */
+
+static void begin_step(Optim *optim, int64_t step, int64_t total_steps, double lr_factor, bool measure) {
+    for (OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
+        g->step = step;
+        g->total_steps = total_steps;
+        g->measure = measure;
+        g->temperature = g->saturated_frac = NAN;
+        for (int i = 0; i < g->tensor_count; i++) {
+            OptimTensor *t = &g->tensors[i];
+            t->lr = optim->plan.role[t->param->role].lr * lr_factor;
+            t->weight_decay = optim->plan.role[t->param->role].weight_decay;
+        }
+        g->lr = g->tensors[0].lr;
+    }
+}
+
+typedef enum { OBSERVE, UPDATE } Phase;
+
+static void run_phase(Optim *optim, Phase phase) {
+#pragma omp parallel num_threads(optim->threads)
+    {
+        float *work = optim->work[omp_get_thread_num()];
+        denormals_flush();
+#pragma omp for schedule(dynamic, 1)
+        for (int i = 0; i < optim->task_count; i++) {
+            struct OptimTask *task = &optim->tasks[i];
+            const Optimizer *o = task->group->optimizer;
+            task->piece.work = work;
+            task->piece.counted = task->counted;
+            task->counted[0] = task->counted[1] = 0;
+            if (phase == UPDATE) o->update(task->group, task->tensor, &task->piece);
+            else if (o->observe) o->observe(task->group, task->tensor, &task->piece);
+        }
+    }
+}
+
+static void sum_counted(Optim *optim) {
+    for (OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
+        double part = 0, whole = 0;
+        for (int i = 0; i < optim->task_count; i++)
+            if (optim->tasks[i].group == g) {
+                part += optim->tasks[i].counted[0];
+                whole += optim->tasks[i].counted[1];
+            }
+        if (whole > 0) g->saturated_frac = part / whole;
+    }
+}
+
+bool optim_step(Optim *optim, int64_t step, int64_t total_steps, double lr_factor, bool measure,
+                Error *err) {
+    begin_step(optim, step, total_steps, lr_factor, measure);
+    run_phase(optim, OBSERVE);
+    for (int g = 0; g < optim->group_count; g++)
+        if (optim->groups[g].optimizer->agree && !optim->groups[g].optimizer->agree(&optim->groups[g], err))
+            return false;
+    run_phase(optim, UPDATE);
+    sum_counted(optim);
+    return true;
+}

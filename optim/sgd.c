@@ -1,0 +1,55 @@
+/* sgd.c: stochastic gradient descent with momentum.
+ *
+ *     m <- beta m + (1 - dampening) g        the first m is g
+ *     W <- (1 - lr wd) W - lr m              nesterov: g + beta m in place of m
+ *
+ * Source: torch.optim.SGD. Differs: decay is decoupled unless coupled_decay adds wd W to g, as torch does.
+ */
+#include "optim/elementwise.h"
+#include "optim/momentum.h"
+
+typedef struct Sgd {
+    Momentum momentum;
+    bool coupled_decay;
+} Sgd;
+
+static const Field fields[] = {
+    MOMENTUM_FIELDS(Sgd, momentum, "0.9", "sum"),
+    {"coupled_decay", FIELD_BOOL, offsetof(Sgd, coupled_decay), "false", "",
+     "add weight_decay W to the gradient (L2), instead of shrinking W"},
+    {0},
+};
+
+static const char *sgd_check(const void *hyper) {
+    return momentum_check(&((const Sgd *)hyper)->momentum);
+}
+
+static void sgd_update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    const Sgd *h = group->hyper;
+    const MomentumRule rule = momentum_rule(&h->momentum, group->step, false);
+    const float lr = (float)tensor->lr, wd = (float)tensor->weight_decay;
+    const float l2 = h->coupled_decay ? wd : 0, decay = h->coupled_decay ? 0 : lr * wd;
+    float *restrict w = tensor->param->w, *restrict m = tensor->slot[0];
+    const float *restrict g = tensor->param->g;
+    for (size_t i = piece->begin; i < piece->end; i++) {
+        float gi = g[i] + l2 * w[i];
+        m[i] = rule.keep * m[i] + rule.gain * gi;
+        w[i] = stepped(w[i], rule.own * m[i] + rule.ahead * gi, lr, decay);
+    }
+}
+
+const Optimizer optimizer_sgd = {
+    .name = "sgd",
+    .title = "SGD",
+    .equation = "m <- beta m + (1 - dampening) g\nW <- (1 - lr wd) W - lr m",
+    .source = "torch.optim.SGD",
+    .differs = "decay is decoupled unless coupled_decay is set",
+    .lr = 1e-2,
+    .weight_decay = 0,
+    .fields = fields,
+    .hyper_size = sizeof(Sgd),
+    .check = sgd_check,
+    .roles = ROLES_ALL,
+    .slots = (const char *const[]){"momentum", NULL},
+    .update = sgd_update,
+};

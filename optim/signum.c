@@ -1,0 +1,66 @@
+/* signum.c: Signum, and SignSGD, which is Signum without memory. Every coordinate moves by exactly lr.
+ *
+ *     m <- beta m + (1 - beta) g
+ *     W <- (1 - lr wd) W - lr sign(m)        sign(0) = 0
+ *
+ * Source: Bernstein et al. 2018 (arXiv 1802.04434), algorithms 1 and 2. Differs: decay is decoupled.
+ */
+#include "optim/elementwise.h"
+#include "optim/optim.h"
+
+typedef struct Signum {
+    double momentum;
+} Signum;
+
+static const Field fields[] = {
+    {"momentum", FIELD_REAL, offsetof(Signum, momentum), "0.95", "[0,1)",
+     "share of m kept each step (beta)"},
+    {0},
+};
+
+static void signum_update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    const Signum *h = group->hyper;
+    const float beta = (float)h->momentum, rest = (float)(1 - h->momentum);
+    const float lr = (float)tensor->lr, decay = (float)(tensor->lr * tensor->weight_decay);
+    float *restrict w = tensor->param->w, *restrict m = tensor->slot[0];
+    const float *restrict g = tensor->param->g;
+    for (size_t i = piece->begin; i < piece->end; i++) {
+        m[i] = beta * m[i] + rest * g[i];
+        w[i] = stepped(w[i], sign(m[i]), lr, decay);
+    }
+}
+
+static void signsgd_update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    (void)group;
+    const float lr = (float)tensor->lr, decay = (float)(tensor->lr * tensor->weight_decay);
+    float *restrict w = tensor->param->w;
+    const float *restrict g = tensor->param->g;
+    for (size_t i = piece->begin; i < piece->end; i++) w[i] = stepped(w[i], sign(g[i]), lr, decay);
+}
+
+const Optimizer optimizer_signum = {
+    .name = "signum",
+    .title = "Signum",
+    .equation = "m <- beta m + (1 - beta) g\nW <- (1 - lr wd) W - lr sign(m)",
+    .source = "Bernstein et al., signSGD (arXiv 1802.04434), algorithm 2",
+    .differs = "decay is decoupled",
+    .lr = 3e-4,
+    .weight_decay = 0.1,
+    .fields = fields,
+    .hyper_size = sizeof(Signum),
+    .roles = ROLES_ALL,
+    .slots = (const char *const[]){"momentum", NULL},
+    .update = signum_update,
+};
+
+const Optimizer optimizer_signsgd = {
+    .name = "signsgd",
+    .title = "SignSGD",
+    .equation = "W <- (1 - lr wd) W - lr sign(g)",
+    .source = "Bernstein et al., signSGD (arXiv 1802.04434), algorithm 1; settings of arXiv 2605.06615",
+    .differs = "decay is decoupled",
+    .lr = 1e-4,
+    .weight_decay = 0.1,
+    .roles = ROLES_ALL,
+    .update = signsgd_update,
+};
