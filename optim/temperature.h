@@ -26,12 +26,18 @@
 /* From y = tau x to [-1, 1]; the soft ones have slope 1 at zero and tend to the sign as tau grows. */
 typedef enum { MAP_TANH, MAP_ALGEBRAIC, MAP_CLIP, MAP_SIGN } SoftMap;
 
+/* Not fminf and fmaxf: their rules for NaN keep gcc from vectorising. */
+static inline float soft_clip(float y, float bound) {
+    y = y < -bound ? -bound : y;
+    return y > bound ? bound : y;
+}
+
 static inline float soft_map(SoftMap map, float y) {
-    float bounded = fminf(fmaxf(y, -0x1p40f), 0x1p40f); /* squares must not overflow */
+    float z = soft_clip(y, 0x1p40f); /* z * z must not overflow, and map(z) is exactly +-1 */
     switch (map) {
     case MAP_TANH: return fast_tanhf(y);
-    case MAP_ALGEBRAIC: return bounded / sqrtf(1 + bounded * bounded);
-    case MAP_CLIP: return fminf(fmaxf(y, -1), 1);
+    case MAP_ALGEBRAIC: return z / sqrtf(1 + z * z);
+    case MAP_CLIP: return soft_clip(y, 1);
     case MAP_SIGN: break;
     }
     return sign(y);
