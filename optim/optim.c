@@ -8,12 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const Optimizer optimizer_adamw, optimizer_sgd, optimizer_signsgd, optimizer_signum,
-    optimizer_softsignum;
+/* clang-format off */
+#define EACH_OPTIMIZER(X) \
+    X(adamw)              \
+    X(sgd)                \
+    X(signsgd)            \
+    X(signum)             \
+    X(softsignum)
+/* clang-format on */
 
-const Optimizer *const OPTIMIZERS[] = {
-    &optimizer_adamw, &optimizer_sgd, &optimizer_signsgd, &optimizer_signum, &optimizer_softsignum, NULL,
-};
+#define DECLARATION(name) extern const Optimizer optimizer_##name;
+#define ADDRESS(name)     &optimizer_##name,
+EACH_OPTIMIZER(DECLARATION)
+const Optimizer *const OPTIMIZERS[] = {EACH_OPTIMIZER(ADDRESS) NULL};
 
 const Optimizer *optimizer_find(const char *name) {
     for (const Optimizer *const *o = OPTIMIZERS; *o; o++)
@@ -21,8 +28,7 @@ const Optimizer *optimizer_find(const char *name) {
     return NULL;
 }
 
-/* Elements of a slice: four arrays of it stay in a core's second-level cache between two loops over them.
- */
+/* Elements of a slice: four arrays of it stay in a core's second-level cache between two loops. */
 #define SLICE_SIZE ((size_t)32768)
 
 struct OptimTask {
@@ -42,44 +48,44 @@ static int slot_count(const Optimizer *o) {
     return n;
 }
 
-/* Matrices stacked in a tensor, as this optimizer sees it. */
-static int matrix_count(const Optimizer *o, const void *hyper, const Param *p) {
-    return o->fuse_split && o->fuse_split(hyper) ? 1 : p->split;
+/* Matrices stacked in a tensor, as its optimizer sees them. */
+static int matrix_count(const OptimGroup *group, const Param *p) {
+    const Optimizer *o = group->optimizer;
+    return o->fuse_split && o->fuse_split(group->hyper) ? 1 : p->split;
 }
 
-static size_t piece_size(const Optimizer *o, const void *hyper, const Param *p) {
-    return o->cut == CUT_SLICES ? SLICE_SIZE : param_size(p) / (size_t)matrix_count(o, hyper, p);
+static size_t piece_size(const OptimGroup *group, const Param *p) {
+    return group->optimizer->cut == CUT_SLICES ? SLICE_SIZE
+                                               : param_size(p) / (size_t)matrix_count(group, p);
 }
 
-static size_t piece_count(const Optimizer *o, const void *hyper, const Param *p) {
-    size_t size = piece_size(o, hyper, p);
+static size_t piece_count(const OptimGroup *group, const Param *p) {
+    size_t size = piece_size(group, p);
     return (param_size(p) + size - 1) / size;
 }
 
 static void cut_tensor(Optim *optim, OptimGroup *group, OptimTensor *tensor) {
-    const Optimizer *o = group->optimizer;
     const Param *p = tensor->param;
-    size_t size = piece_size(o, group->hyper, p), whole = param_size(p);
+    size_t size = piece_size(group, p), whole = param_size(p);
     for (size_t begin = 0; begin < whole; begin += size) {
-        struct OptimTask *task = &optim->tasks[optim->task_count];
-        *task = (struct OptimTask){.group = group, .tensor = tensor, .order = optim->task_count++};
-        task->piece.begin = begin;
-        task->piece.end = whole - begin < size ? whole : begin + size;
-        task->cost = (double)(task->piece.end - begin);
-        if (o->cut == CUT_MATRICES) {
-            int rows = p->rows / matrix_count(o, group->hyper, p);
-            task->piece.rows = rows;
-            task->piece.cols = p->cols;
-            task->cost *= rows < p->cols ? rows : p->cols;
+        size_t end = whole - begin < size ? whole : begin + size;
+        struct OptimTask task = {.group = group, .tensor = tensor, .order = optim->task_count};
+        task.piece = (OptimPiece){.begin = begin, .end = end};
+        task.cost = (double)(end - begin);
+        if (group->optimizer->cut == CUT_MATRICES) {
+            int rows = p->rows / matrix_count(group, p), cols = p->cols;
+            task.piece.rows = rows;
+            task.piece.cols = cols;
+            task.cost *= rows < cols ? rows : cols;
         }
+        optim->tasks[optim->task_count++] = task;
     }
 }
 
 /* Largest first, so that threads finish together. */
 static int by_cost(const void *a, const void *b) {
     const struct OptimTask *x = a, *y = b;
-    return x->cost != y->cost ? (x->cost < y->cost) - (x->cost > y->cost)
-                              : (x->order > y->order) - (x->order < y->order);
+    return x->cost != y->cost ? (x->cost < y->cost) - (x->cost > y->cost) : x->order - y->order;
 }
 
 /* Creation */
@@ -106,10 +112,9 @@ static bool check_covered(const OptimPlan *plan, const Param *p, Error *err) {
     return true;
 }
 
-static bool alloc_tensor(OptimGroup *group, const Param *p, int params_in_all, Error *err) {
+static bool add_tensor(OptimGroup *group, const Param *p, int most, Error *err) {
     if (group->tensors == NULL)
-        group->tensors =
-            memory_alloc((size_t)params_in_all, sizeof *group->tensors, "optimizer tensors", err);
+        group->tensors = memory_alloc((size_t)most, sizeof *group->tensors, "optimizer tensors", err);
     if (group->tensors == NULL) return false;
     OptimTensor *tensor = &group->tensors[group->tensor_count++];
     tensor->param = p;
@@ -119,7 +124,7 @@ static bool alloc_tensor(OptimGroup *group, const Param *p, int params_in_all, E
     return true;
 }
 
-/* A buffer per thread, large enough for every piece. */
+/* A buffer for each thread, large enough for every piece. */
 static bool alloc_work(Optim *optim, Error *err) {
     size_t most = 0;
     for (int i = 0; i < optim->task_count; i++) {
@@ -135,29 +140,38 @@ static bool alloc_work(Optim *optim, Error *err) {
     return true;
 }
 
-static bool create(Optim *optim, const Param *params, int param_count, Error *err) {
-    const OptimPlan *plan = &optim->plan;
-    size_t tasks = 0;
-    if (!(optim->groups = memory_alloc(ROLE_COUNT, sizeof *optim->groups, "optimizer groups", err)))
-        return false;
-    for (int i = 0; i < param_count; i++) {
-        const Param *p = &params[i];
-        if (!check_covered(plan, p, err)) return false;
-        if (!alloc_tensor(group_of_role(optim, p->role), p, param_count, err)) return false;
-        tasks += piece_count(plan->role[p->role].optimizer, plan->role[p->role].hyper, p);
-    }
-    if (!(optim->tasks = memory_alloc(tasks, sizeof *optim->tasks, "optimizer tasks", err))) return false;
+/* Tensors into groups, groups in the order of the roles. */
+static bool build_groups(Optim *optim, const Param *params, int param_count, Error *err) {
+    optim->groups = memory_alloc(ROLE_COUNT, sizeof *optim->groups, "optimizer groups", err);
+    if (optim->groups == NULL) return false;
+    for (Role role = 0; role < ROLE_COUNT; role++)
+        for (const Param *p = params; p < params + param_count; p++) {
+            if (p->role != role) continue;
+            if (!check_covered(&optim->plan, p, err)) return false;
+            if (!add_tensor(group_of_role(optim, role), p, param_count, err)) return false;
+        }
+    return true;
+}
+
+static bool build_tasks(Optim *optim, Error *err) {
+    size_t count = 0;
+    for (int g = 0; g < optim->group_count; g++)
+        for (int t = 0; t < optim->groups[g].tensor_count; t++)
+            count += piece_count(&optim->groups[g], optim->groups[g].tensors[t].param);
+    optim->tasks = memory_alloc(count, sizeof *optim->tasks, "optimizer tasks", err);
+    if (optim->tasks == NULL) return false;
     for (int g = 0; g < optim->group_count; g++)
         for (int t = 0; t < optim->groups[g].tensor_count; t++)
             cut_tensor(optim, &optim->groups[g], &optim->groups[g].tensors[t]);
-    qsort(optim->tasks, tasks, sizeof *optim->tasks, by_cost);
-    return alloc_work(optim, err);
+    qsort(optim->tasks, count, sizeof *optim->tasks, by_cost);
+    return true;
 }
 
 bool optim_create(Optim *optim, const OptimPlan *plan, const Param *params, int param_count, int threads,
                   Error *err) {
     *optim = (Optim){.threads = threads, .plan = *plan};
-    if (create(optim, params, param_count, err)) return true;
+    if (build_groups(optim, params, param_count, err) && build_tasks(optim, err) && alloc_work(optim, err))
+        return true;
     optim_free(optim);
     return false;
 }
@@ -221,6 +235,13 @@ static void run_phase(Optim *optim, Phase phase) {
     }
 }
 
+static bool any_observes(const Optim *optim) {
+    for (int g = 0; g < optim->group_count; g++)
+        if (optim->groups[g].optimizer->observe) return true;
+    return false;
+}
+
+/* In the tasks' order, so that no number of threads changes the sums. */
 static void sum_counted(Optim *optim) {
     for (OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
         double part = 0, whole = 0;
@@ -236,7 +257,7 @@ static void sum_counted(Optim *optim) {
 bool optim_step(Optim *optim, int64_t step, int64_t total_steps, double lr_factor, bool measure,
                 Error *err) {
     begin_step(optim, step, total_steps, lr_factor, measure);
-    run_phase(optim, OBSERVE);
+    if (any_observes(optim)) run_phase(optim, OBSERVE);
     for (int g = 0; g < optim->group_count; g++)
         if (optim->groups[g].optimizer->agree && !optim->groups[g].optimizer->agree(&optim->groups[g], err))
             return false;

@@ -48,7 +48,7 @@ typedef struct OptimGroup {
 
     /* this step, set by the framework */
     int64_t step, total_steps; /* 1-based */
-    double lr;                 /* the group's learning rate at this step, role settings not applied */
+    double lr;                 /* of its first tensor at this step */
     bool measure;              /* the caller will log: fill in costly figures (saturated) too */
     int threads;               /* for loops inside `agree` */
 
@@ -97,7 +97,8 @@ struct Optimizer {
 extern const Optimizer *const OPTIMIZERS[];
 const Optimizer *optimizer_find(const char *name);
 
-/* Who updates which role, and how. Roles with the same `hyper` pointer form one group. */
+/* Who updates which role, and how. Roles with the same optimizer and `hyper` pointer form one group; groups come
+ * in the order of their first role. */
 typedef struct OptimPlan {
     struct {
         const Optimizer *optimizer;
