@@ -1,0 +1,196 @@
+/* safetensors.c: see safetensors.h. */
+#include "core/safetensors.h"
+
+#include "core/json.h"
+#include "core/memory.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define HEADER_LIMIT ((uint64_t)100 << 20) /* as the reference implementation */
+
+static const struct {
+    const char *name;
+    size_t size;
+} DTYPES[] = {[DTYPE_F32] = {"F32", 4},   [DTYPE_F64] = {"F64", 8}, [DTYPE_F16] = {"F16", 2},
+              [DTYPE_BF16] = {"BF16", 2}, [DTYPE_I32] = {"I32", 4}, [DTYPE_I64] = {"I64", 8}};
+
+static unsigned char *read_file(const char *path, size_t *size, Error *err) {
+    struct stat info;
+    unsigned char *bytes = NULL;
+    FILE *f = fopen(path, "rb");
+    if (f == NULL || fstat(fileno(f), &info) != 0) {
+        error_set(err, ERR_CHECKPOINT, "%s: %s", path, strerror(errno));
+    } else if (!S_ISREG(info.st_mode)) {
+        error_set(err, ERR_CHECKPOINT, "%s: not a regular file", path);
+    } else if ((bytes = memory_alloc((size_t)info.st_size + 1, 1, path, err)) != NULL) {
+        *size = fread(bytes, 1, (size_t)info.st_size, f);
+        if (*size != (size_t)info.st_size) {
+            error_set(err, ERR_IO, "%s: read %zu of %lld bytes", path, *size, (long long)info.st_size);
+            memory_free(bytes);
+            bytes = NULL;
+        }
+    }
+    if (f) fclose(f);
+    return bytes;
+}
+
+/* A whole number in [0, 2^53) from JSON. */
+static bool whole(const cJSON *item, size_t *out) {
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < 0x1p53)) return false;
+    *out = (size_t)item->valuedouble;
+    return (double)*out == item->valuedouble;
+}
+
+/* One entry of the header; begin and end are byte offsets into the data. */
+static bool parse_tensor(SafeTensor *t, const cJSON *entry, size_t *begin, size_t *end) {
+    const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(entry, "dtype");
+    const cJSON *shape = cJSON_GetObjectItemCaseSensitive(entry, "shape");
+    const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(entry, "data_offsets"), *dim;
+    *t = (SafeTensor){.name = entry->string, .count = 1};
+    if (!cJSON_IsString(dtype) || !cJSON_IsArray(shape) || cJSON_GetArraySize(offsets) != 2 ||
+        cJSON_GetArraySize(shape) > SAFETENSORS_MAX_DIMS)
+        return false;
+    int known = sizeof DTYPES / sizeof *DTYPES, type = 0;
+    while (type < known && strcmp(DTYPES[type].name, dtype->valuestring) != 0) type++;
+    if (type == known) return false;
+    t->dtype = (Dtype)type;
+    cJSON_ArrayForEach(dim, shape) {
+        size_t n;
+        if (!whole(dim, &n) || __builtin_mul_overflow(t->count, n, &t->count)) return false;
+        t->shape[t->dims++] = (int64_t)n;
+    }
+    size_t bytes;
+    return whole(cJSON_GetArrayItem(offsets, 0), begin) && whole(cJSON_GetArrayItem(offsets, 1), end) &&
+           !__builtin_mul_overflow(t->count, DTYPES[type].size, &bytes) && *end >= *begin &&
+           *end - *begin == bytes;
+}
+
+static int by_data(const void *a, const void *b) {
+    const SafeTensor *x = a, *y = b;
+    if (x->data != y->data) return x->data < y->data ? -1 : 1;
+    return (x->count > 0) - (y->count > 0); /* empty tensors first */
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool has_duplicates(const cJSON *header, int count) {
+    char **names = malloc((size_t)(count ? count : 1) * sizeof *names);
+    bool found = names == NULL;
+    int n = 0;
+    const cJSON *item;
+    if (names) cJSON_ArrayForEach(item, header) names[n++] = item->string;
+    if (names) qsort(names, (size_t)n, sizeof *names, by_name);
+    for (int i = 1; i < n && !found; i++) found = strcmp(names[i - 1], names[i]) == 0;
+    free(names);
+    return found;
+}
+
+static bool parse(SafeTensors *file, const char *path, size_t size, Error *err) {
+    uint64_t length = 0;
+    for (int i = 7; i >= 0 && size >= 8; i--) length = length << 8 | file->bytes[i];
+    if (size < 8 || length > HEADER_LIMIT || length > size - 8)
+        return error_set(err, ERR_CHECKPOINT, "%s: not a safetensors file, or cut short (%zu bytes)", path,
+                         size);
+    const unsigned char *data = file->bytes + 8 + length;
+    size_t data_size = size - 8 - (size_t)length, covered = 0;
+
+    char *text = memory_alloc((size_t)length + 1, 1, path, err); /* terminated, unlike in the file */
+    if (text == NULL) return false;
+    memcpy(text, file->bytes + 8, (size_t)length);
+    file->header = json_parse(text, (size_t)length, path, ERR_CHECKPOINT, err);
+    memory_free(text);
+    if (file->header == NULL) return false;
+    int entries = cJSON_IsObject(file->header) ? cJSON_GetArraySize(file->header) : -1;
+    if (entries < 0 || has_duplicates(file->header, entries))
+        return error_set(err, ERR_CHECKPOINT, "%s: the header is not an object with one entry a tensor",
+                         path);
+    file->tensors = memory_alloc((size_t)entries + 1, sizeof *file->tensors, path, err);
+    if (file->tensors == NULL) return false;
+
+    const cJSON *entry;
+    cJSON_ArrayForEach(entry, file->header) {
+        if (strcmp(entry->string, "__metadata__") == 0) continue;
+        SafeTensor *t = &file->tensors[file->tensor_count];
+        size_t begin, end;
+        if (!parse_tensor(t, entry, &begin, &end) || end > data_size)
+            return error_set(err, ERR_CHECKPOINT,
+                             "%s: tensor %s: dtype, shape and data_offsets do not fit each other", path,
+                             entry->string);
+        t->data = data + begin;
+        file->tensor_count++;
+    }
+    qsort(file->tensors, (size_t)file->tensor_count, sizeof *file->tensors, by_data);
+    for (int i = 0; i < file->tensor_count; i++) {
+        const SafeTensor *t = &file->tensors[i];
+        if (t->data != data + covered)
+            return error_set(err, ERR_CHECKPOINT, "%s: tensor %s overlaps another or leaves a gap", path,
+                             t->name);
+        covered += t->count * DTYPES[t->dtype].size;
+    }
+    if (covered != data_size)
+        return error_set(err, ERR_CHECKPOINT, "%s: %zu bytes of data, its tensors cover %zu", path,
+                         data_size, covered);
+    return true;
+}
+
+bool safetensors_open(SafeTensors *file, const char *path, Error *err) {
+    size_t size;
+    *file = (SafeTensors){0};
+    file->bytes = read_file(path, &size, err);
+    if (file->bytes && parse(file, path, size, err)) return true;
+    safetensors_close(file);
+    return false;
+}
+
+void safetensors_close(SafeTensors *file) {
+    memory_free(file->tensors);
+    cJSON_Delete(file->header);
+    memory_free(file->bytes);
+    *file = (SafeTensors){0};
+}
+
+const SafeTensor *safetensors_find(const SafeTensors *file, const char *name) {
+    for (int i = 0; i < file->tensor_count; i++)
+        if (strcmp(file->tensors[i].name, name) == 0) return &file->tensors[i];
+    return NULL;
+}
+
+const char *safetensors_metadata(const SafeTensors *file, const char *key) {
+    const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(file->header, "__metadata__");
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, key));
+}
+
+/* IEEE half precision. */
+static double half_value(uint16_t bits) {
+    int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double size = exponent == 0    ? ldexp(fraction, -24)
+                  : exponent == 31 ? (fraction ? NAN : INFINITY)
+                                   : ldexp(1024 + fraction, exponent - 25);
+    return bits >> 15 ? -size : size;
+}
+
+double safetensor_value(const SafeTensor *tensor, size_t i) {
+    size_t size = DTYPES[tensor->dtype].size;
+    uint64_t bits = 0;
+    for (size_t k = size; k-- > 0;) bits = bits << 8 | tensor->data[i * size + k];
+    uint32_t bits32 = (uint32_t)(tensor->dtype == DTYPE_BF16 ? bits << 16 : bits);
+    float single;
+    double full;
+    memcpy(&single, &bits32, sizeof single);
+    memcpy(&full, &bits, sizeof full);
+    switch (tensor->dtype) {
+    case DTYPE_F32:
+    case DTYPE_BF16: return single;
+    case DTYPE_F64: return full;
+    case DTYPE_F16: return half_value((uint16_t)bits);
+    case DTYPE_I32: return (int32_t)bits32;
+    default: return (double)(int64_t)bits;
+    }
+}
