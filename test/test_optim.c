@@ -1,0 +1,619 @@
+/* test_optim.c: the framework, with an optimizer made for it; every registered optimizer, by tables over the
+ * registry; and the element-wise ones against recorded float64 trajectories.
+ */
+#include "optim/optim.h"
+
+#include "core/rng.h"
+#include "test/golden.h"
+#include <float.h>
+
+/* A model of one tensor for each role that an optimizer can update (but three stacked matrices), with room for
+ * several slices. */
+enum { TENSORS = 4, STEPS = 10 };
+
+typedef struct World {
+    const Optimizer *optimizer;
+    void *hyper;
+    Param params[TENSORS];
+    int count;
+    Optim optim;
+} World;
+
+static void world_open(World *world, const Optimizer *optimizer, const char *settings, double lr,
+                       double decay, int threads) {
+    static const Param shapes[TENSORS] = {
+        {.name = "matrix", .role = ROLE_MATRIX, .rows = 24, .cols = 10, .split = 3},
+        {.name = "embedding", .role = ROLE_EMBEDDING, .rows = 700, .cols = 101, .split = 1},
+        {.name = "head", .role = ROLE_HEAD, .rows = 9, .cols = 11, .split = 1},
+        {.name = "vector", .role = ROLE_VECTOR, .rows = 1, .cols = 37, .split = 1},
+    };
+    Error err;
+    *world = (World){.optimizer = optimizer, .hyper = golden_hyper(optimizer, settings)};
+    for (int i = 0; i < TENSORS; i++) {
+        if (!(optimizer->roles & ROLE_BIT(shapes[i].role))) continue;
+        Param *p = &world->params[world->count++];
+        *p = shapes[i];
+        p->w = calloc(param_size(p), sizeof(float));
+        p->g = calloc(param_size(p), sizeof(float));
+        for (size_t k = 0; k < param_size(p); k++) p->w[k] = (float)rng_normal(1, p->role, k);
+    }
+    OptimPlan plan = golden_plan(optimizer, world->hyper, lr, decay);
+    if (!optim_create(&world->optim, &plan, world->params, world->count, threads, &err))
+        fail_msg("%s", err.text);
+}
+
+static void world_close(World *world) {
+    optim_free(&world->optim);
+    golden_params_free(world->params, world->count);
+    free(world->hyper);
+}
+
+/* Gradients of a step: normal numbers times `scale`. */
+static void world_draw(World *world, int step, float scale) {
+    for (int i = 0; i < world->count; i++)
+        for (size_t k = 0; k < param_size(&world->params[i]); k++)
+            world->params[i].g[k] = scale * (float)rng_normal(2 + (uint64_t)step, world->params[i].role, k);
+}
+
+static void world_step(World *world, int step, int total) {
+    Error err;
+    if (!optim_step(&world->optim, step, total, 1, true, &err)) fail_msg("%s", err.text);
+}
+
+static void world_run(World *world, int steps, float scale) {
+    for (int step = 1; step <= steps; step++) {
+        world_draw(world, step, scale);
+        world_step(world, step, STEPS);
+    }
+}
+
+static void assert_same_weights(const World *a, const World *b) {
+    for (int i = 0; i < a->count; i++)
+        if (memcmp(a->params[i].w, b->params[i].w, param_size(&a->params[i]) * sizeof(float)) != 0)
+            fail_msg("%s: weights of %s differ", a->optimizer->name, a->params[i].name);
+}
+
+static bool weights_differ(const World *a, const World *b) {
+    for (int i = 0; i < a->count; i++)
+        if (memcmp(a->params[i].w, b->params[i].w, param_size(&a->params[i]) * sizeof(float)) != 0)
+            return true;
+    return false;
+}
+
+/* Half of the steps soft, for those that have a soft phase. */
+static const char *half_soft(const Optimizer *o) {
+    return field_find(o->fields, "alpha_sign") ? "alpha_sign=0.5" : "";
+}
+
+#define EACH(o) for (const Optimizer *const *o = OPTIMIZERS; *o; o++)
+
+/* The framework, with an optimizer that only keeps accounts */
+
+enum { SEEN, OBSERVED };
+
+static void account_observe(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    (void)group;
+    for (size_t i = piece->begin; i < piece->end; i++) tensor->slot[OBSERVED][i] += 1;
+}
+
+static bool account_agree(OptimGroup *group, Error *err) {
+    for (int t = 0; t < group->tensor_count; t++)
+        for (size_t i = 0; i < param_size(group->tensors[t].param); i++)
+            if (group->tensors[t].slot[OBSERVED][i] != (float)group->step)
+                return error_set(err, ERR_CONFIG, "agree ran before all was observed");
+    group->scalars[0] += 1;
+    group->temperature = 3;
+    return true;
+}
+
+/* Leaves (rows, cols, index in the piece) where it was, so that a test can see the cut. */
+static void account_update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    for (size_t i = piece->begin; i < piece->end; i++) {
+        tensor->slot[SEEN][i] += 1;
+        tensor->param->w[i] = (float)(1000 * piece->rows + piece->cols);
+    }
+    tensor->param->g[piece->begin] = (float)tensor->lr;
+    if (piece->work) piece->work[1000 * (size_t)piece->rows + 99] = 1;
+    if (group->measure) {
+        piece->counted[0] += 1e-3 * (double)(piece->end - piece->begin);
+        piece->counted[1] += (double)(piece->end - piece->begin);
+    }
+}
+
+static size_t account_work(const void *hyper, int rows, int cols) {
+    (void)hyper, (void)cols;
+    return 1000 * (size_t)rows + 100;
+}
+
+static bool account_fuse(const void *hyper) {
+    return *(const bool *)hyper;
+}
+
+static const Optimizer account = {
+    .name = "account",
+    .roles = ROLES_ALL & ~ROLE_BIT(ROLE_VECTOR),
+    .cut = CUT_MATRICES,
+    .slots = (const char *const[]){"seen", "observed", NULL},
+    .scalars = (const char *const[]){"agreed", NULL},
+    .work_size = account_work,
+    .fuse_split = account_fuse,
+    .observe = account_observe,
+    .agree = account_agree,
+    .update = account_update,
+};
+
+static void matrices_should_be_cut_by_their_split(void **state) {
+    (void)state;
+    for (int fused = 0; fused < 2; fused++) {
+        float w[2][600], g[2][600] = {0};
+        bool hyper = fused;
+        Param params[2] = {
+            {.name = "qkv", .role = ROLE_MATRIX, .rows = 60, .cols = 10, .split = 3, .w = w[0], .g = g[0]},
+            {.name = "out", .role = ROLE_MATRIX, .rows = 10, .cols = 60, .split = 1, .w = w[1], .g = g[1]}};
+        OptimPlan plan = golden_plan(&account, &hyper, 0.5, 0);
+        Optim optim;
+        Error err;
+        assert_true(optim_create(&optim, &plan, params, 2, 3, &err));
+        for (int step = 1; step <= 5; step++)
+            if (!optim_step(&optim, step, 5, 0.5, true, &err)) fail_msg("%s", err.text);
+        assert_int_equal(optim.task_count, fused ? 2 : 4);
+        assert_true(w[0][0] == (fused ? 60010 : 20010) && w[1][0] == 10060);
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < 600; i++)
+                assert_true(optim.groups[0].tensors[t].slot[SEEN][i] == 5); /* once a step, every element */
+        assert_true(g[0][200] == (fused ? 0 : 0.25f) &&
+                    g[0][0] == 0.25f); /* a piece began here; lr * factor */
+        assert_true(optim.groups[0].scalars[0] == 5);
+        assert_true(optim.groups[0].temperature == 3);
+        assert_true(fabs(optim.groups[0].saturated_frac - 1e-3) < 1e-15);
+        optim_free(&optim);
+    }
+}
+
+static void slices_should_cover_every_element_once(void **state) {
+    (void)state;
+    Optimizer slices = account;
+    slices.cut = CUT_SLICES;
+    slices.work_size = NULL;
+    bool hyper = false;
+    const int sizes[] = {1, 32767, 32768, 32769, 100000};
+    for (int s = 0; s < 5; s++) {
+        Param p = {.name = "wte", .role = ROLE_EMBEDDING, .rows = 1, .cols = sizes[s], .split = 1};
+        p.w = calloc(param_size(&p), sizeof(float));
+        p.g = calloc(param_size(&p), sizeof(float));
+        OptimPlan plan = golden_plan(&slices, &hyper, 0.5, 0);
+        Optim optim;
+        Error err;
+        assert_true(optim_create(&optim, &plan, &p, 1, 2, &err));
+        assert_true(optim_step(&optim, 1, 5, 1, false, &err));
+        for (int i = 0; i < sizes[s]; i++) assert_true(optim.groups[0].tensors[0].slot[SEEN][i] == 1);
+        assert_true(isnan(optim.groups[0].saturated_frac)); /* nothing was counted */
+        optim_free(&optim);
+        golden_params_free(&p, 1);
+    }
+}
+
+static void roles_should_have_groups_rates_and_decays_of_their_own(void **state) {
+    (void)state;
+    World world;
+    world_open(&world, optimizer_find("signsgd"), "", 0, 0, 1);
+    optim_free(&world.optim);
+    OptimPlan plan = golden_plan(optimizer_find("signsgd"), world.hyper, 0.1, 0);
+    plan.role[ROLE_VECTOR].lr = 0.01;
+    plan.role[ROLE_HEAD].weight_decay = 0.5;
+    void *other = golden_hyper(optimizer_find("adamw"), "");
+    plan.role[ROLE_EMBEDDING].optimizer = optimizer_find("adamw");
+    plan.role[ROLE_EMBEDDING].hyper = other;
+    Error err;
+    assert_true(optim_create(&world.optim, &plan, world.params, TENSORS, 2, &err));
+    assert_int_equal(world.optim.group_count, 2);
+    assert_string_equal(world.optim.groups[0].optimizer->name, "signsgd");
+    assert_int_equal(world.optim.groups[0].tensor_count, 3);
+    assert_string_equal(world.optim.groups[1].tensors[0].param->name, "embedding");
+    assert_int_equal(optim_state_bytes(&plan, world.params, TENSORS), 2 * 4 * 700 * 101);
+    for (int i = 0; i < TENSORS; i++) {
+        world.params[i].w[0] = 2;
+        world.params[i].g[0] = 1e-5f;
+    }
+    assert_true(optim_step(&world.optim, 1, 10, 0.5, false, &err));
+    assert_true(world.params[0].w[0] == 2 - 0.05f);
+    assert_true(fabsf(world.params[2].w[0] - (2 * (1 - 0.05f * 0.5f) - 0.05f)) < 1e-6f);
+    assert_true(world.params[3].w[0] == 2 - 0.005f);
+    free(other);
+    world_close(&world);
+}
+
+static void uncovered_tensor_should_be_refused(void **state) {
+    (void)state;
+    float w[4] = {0}, g[4] = {0};
+    bool hyper = false;
+    Param p = {
+        .name = "h.0.ln_1.bias", .role = ROLE_VECTOR, .rows = 1, .cols = 4, .split = 1, .w = w, .g = g};
+    OptimPlan plan = golden_plan(&account, &hyper, 0.5, 0);
+    Optim optim;
+    Error err;
+    assert_false(optim_create(&optim, &plan, &p, 1, 1, &err));
+    assert_int_equal(err.code, ERR_CONFIG);
+    assert_string_equal(err.text, "account cannot update h.0.ln_1.bias (role vector)");
+    plan.role[ROLE_VECTOR].optimizer = NULL;
+    assert_false(optim_create(&optim, &plan, &p, 1, 1, &err));
+    assert_int_equal(err.code, ERR_CONFIG);
+    assert_string_equal(err.text, "no optimizer covers h.0.ln_1.bias (role vector)");
+}
+
+/* Every registered optimizer */
+
+static void declarations_should_be_complete_and_defaults_in_range(void **state) {
+    (void)state;
+    EACH(o) {
+        const Optimizer *it = *o;
+        Error err;
+        assert_ptr_equal(optimizer_find(it->name), it);
+        assert_true(it->title && it->equation && it->source && it->differs && it->update && it->roles);
+        assert_true(it->lr > 0 && it->weight_decay >= 0);
+        char *hyper = golden_hyper(it, "");
+        for (const Field *field = it->fields; field && field->name; field++) {
+            assert_true(field->offset < it->hyper_size && *field->doc);
+            if (!field_set(field, hyper, field->default_value, &err))
+                fail_msg("%s.%s: %s", it->name, field->name, err.text);
+        }
+        if (it->check && it->check(hyper)) fail_msg("%s: %s", it->name, it->check(hyper));
+        int slots = 0, scalars = 0;
+        while (it->slots && it->slots[slots]) slots++;
+        while (it->scalars && it->scalars[scalars]) scalars++;
+        assert_true(slots <= OPTIM_MAX_SLOTS && scalars <= OPTIM_MAX_SCALARS);
+        free(hyper);
+    }
+}
+
+static void state_should_begin_as_zeros(void **state) {
+    (void)state;
+    EACH(o) {
+        World world;
+        world_open(&world, *o, "", 0.01, 0, 1);
+        for (int g = 0; g < world.optim.group_count; g++)
+            for (int t = 0; t < world.optim.groups[g].tensor_count; t++) {
+                const OptimTensor *tensor = &world.optim.groups[g].tensors[t];
+                for (int s = 0; (*o)->slots && (*o)->slots[s]; s++)
+                    for (size_t i = 0; i < param_size(tensor->param); i++)
+                        assert_true(tensor->slot[s][i] == 0);
+            }
+        world_close(&world);
+    }
+}
+
+static void no_gradient_and_no_decay_should_change_nothing(void **state) {
+    (void)state;
+    EACH(o) {
+        World world, untouched;
+        world_open(&world, *o, half_soft(*o), 0.01, 0, 2);
+        world_open(&untouched, *o, "", 0.01, 0, 1);
+        world_run(&world, STEPS, 0);
+        assert_same_weights(&world, &untouched);
+        world_close(&world);
+        world_close(&untouched);
+    }
+}
+
+static void decay_alone_should_shrink_weights(void **state) {
+    (void)state;
+    EACH(o) {
+        World world, untouched;
+        world_open(&world, *o, half_soft(*o), 0.01, 0.3, 2);
+        world_open(&untouched, *o, "", 0, 0, 1);
+        world_run(&world, STEPS, 0);
+        for (int i = 0; i < world.count; i++)
+            for (size_t k = 0; k < param_size(&world.params[i]); k++) {
+                double expected = untouched.params[i].w[k] * pow(1 - 0.01 * 0.3, STEPS);
+                assert_true(fabs(world.params[i].w[k] - expected) <= 1e-6 * fabs(expected));
+            }
+        world_close(&world);
+        world_close(&untouched);
+    }
+}
+
+static void threads_should_not_change_a_bit(void **state) {
+    (void)state;
+    EACH(o) {
+        World one, three;
+        world_open(&one, *o, half_soft(*o), 0.01, 0.1, 1);
+        world_open(&three, *o, half_soft(*o), 0.01, 0.1, 3);
+        world_run(&one, STEPS, 1e-3f);
+        world_run(&three, STEPS, 1e-3f);
+        assert_same_weights(&one, &three);
+        for (int g = 0; g < one.optim.group_count; g++)
+            assert_memory_equal(&one.optim.groups[g].saturated_frac, &three.optim.groups[g].saturated_frac,
+                                8);
+        world_close(&one);
+        world_close(&three);
+    }
+}
+
+/* The framework's phases by hand, on slices of 1, 2, 3, ... elements. */
+static void step_in_uneven_slices(World *world, int step) {
+    OptimGroup *group = &world->optim.groups[0];
+    Error err;
+    group->step = step;
+    group->total_steps = STEPS;
+    for (int phase = 0; phase < 2; phase++) {
+        for (int t = 0; t < group->tensor_count; t++) {
+            OptimTensor *tensor = &group->tensors[t];
+            double counted[2] = {0, 0};
+            size_t whole = param_size(tensor->param), length = 1;
+            tensor->lr = 0.01;
+            tensor->weight_decay = 0.1;
+            for (size_t begin = 0; begin < whole; begin += length++) {
+                OptimPiece piece = {.begin = begin, .end = begin + length, .counted = counted};
+                if (piece.end > whole) piece.end = whole;
+                if (phase == 1) group->optimizer->update(group, tensor, &piece);
+                else if (group->optimizer->observe) group->optimizer->observe(group, tensor, &piece);
+            }
+        }
+        if (phase == 0 && group->optimizer->agree) assert_true(group->optimizer->agree(group, &err));
+    }
+}
+
+static void slices_should_not_change_a_bit(void **state) {
+    (void)state;
+    EACH(o) {
+        if ((*o)->cut != CUT_SLICES) continue;
+        World whole, sliced;
+        world_open(&whole, *o, half_soft(*o), 0.01, 0.1, 1);
+        world_open(&sliced, *o, half_soft(*o), 0.01, 0.1, 1);
+        world_run(&whole, STEPS, 1e-3f);
+        for (int step = 1; step <= STEPS; step++) {
+            world_draw(&sliced, step, 1e-3f);
+            step_in_uneven_slices(&sliced, step);
+        }
+        assert_same_weights(&whole, &sliced);
+        world_close(&whole);
+        world_close(&sliced);
+    }
+}
+
+static void saved_state_should_continue_with_the_same_bits(void **state) {
+    (void)state;
+    EACH(o) {
+        for (int stop = 1; stop < STEPS; stop += 2) {
+            World straight, resumed;
+            world_open(&straight, *o, half_soft(*o), 0.01, 0.1, 1);
+            world_open(&resumed, *o, half_soft(*o), 0.01, 0.1, 2);
+            world_run(&straight, stop, 1e-3f);
+            for (int i = 0; i < straight.count; i++)
+                memcpy(resumed.params[i].w, straight.params[i].w,
+                       param_size(&straight.params[i]) * sizeof(float));
+            for (int t = 0; t < straight.optim.groups[0].tensor_count; t++) {
+                const OptimTensor *from = &straight.optim.groups[0].tensors[t];
+                for (int s = 0; (*o)->slots && (*o)->slots[s]; s++)
+                    memcpy(resumed.optim.groups[0].tensors[t].slot[s], from->slot[s],
+                           param_size(from->param) * sizeof(float));
+            }
+            memcpy(resumed.optim.groups[0].scalars, straight.optim.groups[0].scalars,
+                   sizeof straight.optim.groups[0].scalars);
+            for (int step = stop + 1; step <= STEPS; step++) {
+                world_draw(&straight, step, 1e-3f);
+                world_draw(&resumed, step, 1e-3f);
+                world_step(&straight, step, STEPS);
+                world_step(&resumed, step, STEPS);
+            }
+            assert_same_weights(&straight, &resumed);
+            world_close(&straight);
+            world_close(&resumed);
+        }
+    }
+}
+
+static void extreme_gradients_should_leave_finite_weights(void **state) {
+    (void)state;
+    const float scales[] = {0, 1e-40f, 1e-30f, 1e30f, 0};
+    EACH(o) {
+        World world;
+        world_open(&world, *o, half_soft(*o), 0.01, 0.1, 2);
+        for (int step = 1; step <= STEPS; step++) {
+            world_draw(&world, step, scales[step % 5]);
+            world_step(&world, step, STEPS);
+        }
+        for (int i = 0; i < world.count; i++)
+            for (size_t k = 0; k < param_size(&world.params[i]); k++)
+                if (!isfinite(world.params[i].w[k])) fail_msg("%s: %s", (*o)->name, world.params[i].name);
+        world_close(&world);
+    }
+}
+
+/* f = (W - target)^2 / 2, with a rate that falls to zero. */
+static void every_optimizer_should_descend_a_quadratic(void **state) {
+    (void)state;
+    enum { LONG = 200 };
+    EACH(o) {
+        World world;
+        Error err;
+        double before = 0, after = 0;
+        world_open(&world, *o, "", 0.1, 0, 2);
+        for (int step = 1; step <= LONG; step++) {
+            after = 0;
+            for (int i = 0; i < world.count; i++)
+                for (size_t k = 0; k < param_size(&world.params[i]); k++) {
+                    float g = world.params[i].w[k] - (float)(k % 3);
+                    world.params[i].g[k] = g;
+                    after += 0.5 * g * g;
+                }
+            if (step == 1) before = after;
+            if (!optim_step(&world.optim, step, LONG, 1 - step / (LONG + 1.0), false, &err))
+                fail_msg("%s", err.text);
+        }
+        if (!(after < 0.01 * before)) fail_msg("%s: from %g only to %g", (*o)->name, before, after);
+        world_close(&world);
+    }
+}
+
+/* The element-wise ones */
+
+static void recorded_trajectories_should_be_followed(void **state) {
+    (void)state;
+#define OFFICIAL "momentum_form=sum alpha_sign=0.6 "
+    static const struct {
+        const char *file, *optimizer, *settings;
+        double lr, weight_decay;
+    } rows[] = {
+        {"adamw_torch_wd0.0", "adamw", "beta1=0.9 beta2=0.95", 3e-3, 0},
+        {"adamw_torch_wd0.1", "adamw", "beta1=0.9 beta2=0.95", 3e-3, 0.1},
+        {"sgd_torch_nesterov", "sgd", "momentum=0.9 nesterov=true", 1e-2, 0},
+        {"signsgd_formula", "signsgd", "", 1e-2, 0.1},
+        {"signum_formula", "signum", "momentum=0.9", 1e-2, 0.1},
+        {"softsignum_paper", "softsignum", "momentum=0.9 alpha_sign=0.6", 1e-2, 0.1},
+        {"softsignum_algebraic", "softsignum", "momentum=0.9 alpha_sign=0.6 map=algebraic", 1e-2, 0.1},
+        {"softsignum_clip", "softsignum", "momentum=0.9 alpha_sign=0.6 map=clip", 1e-2, 0.1},
+        {"softsignum_official_b0.95_d0.0_n1_t20", "softsignum",
+         OFFICIAL "momentum=0.95 nesterov=true tau_max=20", 1e-2, 0},
+        {"softsignum_official_b0.9_d0.9_n0_t20", "softsignum",
+         OFFICIAL "momentum=0.9 dampening=0.9 tau_max=20", 1e-2, 0},
+        {"softsignum_official_b0.9_d0.9_n0_t1000000000", "softsignum",
+         OFFICIAL "momentum=0.9 dampening=0.9", 1e-2, 0.1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "test/golden/optim/%s.json", rows[i].file);
+        double error =
+            golden_error(path, rows[i].optimizer, rows[i].settings, rows[i].lr, rows[i].weight_decay);
+        if (!(error < 2e-6)) fail_msg("%s: relative error %g", rows[i].file, error);
+    }
+}
+
+static void signs_should_not_see_the_scale_of_gradients(void **state) {
+    (void)state;
+    static const struct {
+        const char *optimizer, *settings;
+        bool blind;
+    } rows[] = {{"signsgd", "", true},
+                {"signum", "", true},
+                {"softsignum", "alpha_sign=1", true},
+                {"softsignum", "alpha_sign=0.5", false},
+                {"sgd", "", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        World plain, scaled;
+        world_open(&plain, optimizer_find(rows[i].optimizer), rows[i].settings, 0.01, 0.1, 2);
+        world_open(&scaled, optimizer_find(rows[i].optimizer), rows[i].settings, 0.01, 0.1, 2);
+        world_run(&plain, STEPS, 1);
+        world_run(&scaled, STEPS, 0x1p-10f);
+        if (weights_differ(&plain, &scaled) == rows[i].blind)
+            fail_msg("%s %s", rows[i].optimizer, rows[i].settings);
+        world_close(&plain);
+        world_close(&scaled);
+    }
+}
+
+static void sign_of_zero_should_be_zero(void **state) {
+    (void)state;
+    World world;
+    world_open(&world, optimizer_find("signsgd"), "", 0.25, 0, 1);
+    float *w = world.params[0].w, *g = world.params[0].g;
+    w[0] = w[1] = w[2] = w[3] = 1;
+    g[0] = 0, g[1] = -0.0f, g[2] = 1e-37f, g[3] = -1e38f;
+    world_step(&world, 1, 1);
+    assert_true(w[0] == 1 && w[1] == 1 && w[2] == 0.75f && w[3] == 1.25f);
+    world_close(&world);
+}
+
+static void soft_phase_should_let_go_of_the_sign_evenly(void **state) {
+    (void)state;
+    enum { LONG = 40 };
+    World world;
+    Error err;
+    world_open(&world, optimizer_find("softsignum"), "alpha_sign=0.5", 1e-3, 0, 2);
+    const OptimGroup *group = &world.optim.groups[0];
+    double before = 1;
+    for (int step = 1; step <= LONG; step++) {
+        if (step <= LONG / 2 + 1) world_draw(&world, step, 1e-3f);
+        assert_true(optim_step(&world.optim, step, LONG, 1, true, &err));
+        if (step <= LONG / 2) {
+            assert_true(isinf(group->temperature));
+            assert_true(group->saturated_frac > 0.999);
+            assert_true(group->scalars[2] == 0);
+        } else {
+            assert_true(group->temperature >= 1 && group->temperature <= 1e9);
+            assert_true(group->scalars[2] == LONG / 2 + 1); /* measured once */
+            assert_true(group->saturated_frac <= before || step < LONG / 2 + 8);
+            before = group->saturated_frac;
+        }
+    }
+    assert_true(before < 0.1);
+    world_close(&world);
+}
+
+static void methods_without_temperature_should_report_none(void **state) {
+    (void)state;
+    World world;
+    world_open(&world, optimizer_find("signum"), "", 1e-3, 0, 2);
+    world_run(&world, 2, 1);
+    assert_true(isnan(world.optim.groups[0].temperature) && isnan(world.optim.groups[0].saturated_frac));
+    world_close(&world);
+}
+
+/* torch adds wd W to the gradient: two steps worked out by hand, W0 = 2, g = 1, 3. */
+static void sgd_should_have_both_forms_of_momentum_and_of_decay(void **state) {
+    (void)state;
+    static const struct {
+        const char *settings;
+        double w; /* after two steps; lr 0.1, weight decay 0.5, momentum 0.5 */
+    } rows[] = {
+        {"momentum=0.5", (2 * 0.95 - 0.1) * 0.95 - 0.1 * 3.5},
+        {"momentum=0.5 dampening=0.5", (2 * 0.95 - 0.1) * 0.95 - 0.1 * 2},
+        {"momentum=0.5 momentum_form=ema", (2 * 0.95 - 0.05) * 0.95 - 0.1 * 1.75},
+        {"momentum=0.5 nesterov=true", (2 * 0.95 - 0.15) * 0.95 - 0.1 * (3 + 0.5 * 3.5)},
+        {"momentum=0.5 momentum_form=ema nesterov=true",
+         (2 * 0.95 - 0.075) * 0.95 - 0.1 * (1.5 + 0.5 * 1.75)},
+        {"momentum=0.5 coupled_decay=true", 2 - 0.2 - 0.1 * (0.5 * 2 + 3 + 0.5 * 1.8)},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        World world;
+        world_open(&world, optimizer_find("sgd"), rows[i].settings, 0.1, 0.5, 1);
+        world.params[0].w[5] = 2;
+        for (int step = 1; step <= 2; step++) {
+            world.params[0].g[5] = step == 1 ? 1 : 3;
+            world_step(&world, step, 2);
+        }
+        if (!(fabs(world.params[0].w[5] - rows[i].w) < 1e-6))
+            fail_msg("%s: %g, not %g", rows[i].settings, world.params[0].w[5], rows[i].w);
+        world_close(&world);
+    }
+}
+
+static void dampening_should_need_a_sum(void **state) {
+    (void)state;
+    const char *const names[] = {"sgd", "softsignum"};
+    for (int i = 0; i < 2; i++) {
+        const Optimizer *o = optimizer_find(names[i]);
+        void *wrong = golden_hyper(o, "momentum_form=ema dampening=0.5");
+        void *right = golden_hyper(o, "momentum_form=sum dampening=0.5");
+        assert_non_null(o->check(wrong));
+        assert_null(o->check(right));
+        free(wrong);
+        free(right);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(matrices_should_be_cut_by_their_split),
+        cmocka_unit_test(slices_should_cover_every_element_once),
+        cmocka_unit_test(roles_should_have_groups_rates_and_decays_of_their_own),
+        cmocka_unit_test(uncovered_tensor_should_be_refused),
+        cmocka_unit_test(declarations_should_be_complete_and_defaults_in_range),
+        cmocka_unit_test(state_should_begin_as_zeros),
+        cmocka_unit_test(no_gradient_and_no_decay_should_change_nothing),
+        cmocka_unit_test(decay_alone_should_shrink_weights),
+        cmocka_unit_test(threads_should_not_change_a_bit),
+        cmocka_unit_test(slices_should_not_change_a_bit),
+        cmocka_unit_test(saved_state_should_continue_with_the_same_bits),
+        cmocka_unit_test(extreme_gradients_should_leave_finite_weights),
+        cmocka_unit_test(every_optimizer_should_descend_a_quadratic),
+        cmocka_unit_test(recorded_trajectories_should_be_followed),
+        cmocka_unit_test(signs_should_not_see_the_scale_of_gradients),
+        cmocka_unit_test(sign_of_zero_should_be_zero),
+        cmocka_unit_test(soft_phase_should_let_go_of_the_sign_evenly),
+        cmocka_unit_test(methods_without_temperature_should_report_none),
+        cmocka_unit_test(sgd_should_have_both_forms_of_momentum_and_of_decay),
+        cmocka_unit_test(dampening_should_need_a_sum),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
