@@ -59,8 +59,22 @@ typedef struct LogSection {
 } LogSection;
 
 typedef struct RunSection {
-    char dir[FIELD_TEXT_MAX]; /* "" = runs/<name of the config file> */
+    char dir[FIELD_TEXT_MAX]; /* never empty after config_load: by default runs/<name of the config file> */
 } RunSection;
+
+/* One optimizer object of the config. */
+typedef struct OptimizerChoice {
+    const Optimizer *optimizer; /* NULL: none */
+    void *hyper;                /* filled from the optimizer's fields; never NULL beside an optimizer */
+    double lr, weight_decay;
+} OptimizerChoice;
+
+/* "optimizer" updates every role if it can (Optimizer.roles), else only matrices: Muon's kind leaves embeddings
+ * and the head alone by default. "aux" updates the others (adamw where none is written). An entry of "roles",
+ * such as "vector": {...}, changes lr or weight_decay of one role, or with "name" gives the role an optimizer of
+ * its own. weight_decay holds for matrix, embedding and head; vectors get 0 unless roles.vector.weight_decay says
+ * otherwise. An optimizer with nothing to update is an error, as is a role that its optimizer cannot update. */
+enum { CHOICE_MAIN, CHOICE_AUX, CHOICE_ROLE };
 
 typedef struct Config {
     ModelSection model;
@@ -71,8 +85,8 @@ typedef struct Config {
     SampleSection sample;
     LogSection log;
     RunSection run;
-    OptimPlan optimizer; /* resolved: who updates which role; hyper structs are owned by the Config */
-    void *hypers[1 + 1 + ROLE_COUNT]; /* optimizer, aux, and roles that name their own */
+    OptimizerChoice chosen[2 + ROLE_COUNT]; /* "optimizer", its "aux", and each role that names its own */
+    OptimPlan optimizer;                    /* resolved: who updates which role; points into `chosen` */
 } Config;
 
 /* Reads `path`, applies `overrides` ("optimizer.lr=0.02"), checks everything. On failure err->text lists

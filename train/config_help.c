@@ -1,0 +1,226 @@
+/* config_help.c: what can be written in a config, as text for people: --help, --list-optimizers, --describe and
+ * docs/config.md. All of it comes from the tables in schema.c and from the optimizers' own. */
+#include "train/schema.h"
+#include <string.h>
+
+#define COLUMNS 100
+
+/* Prints words from column `at` on, going on at column `indent` in new lines; ends the line. */
+static void print_wrapped(FILE *out, int at, int indent, const char *text) {
+    bool first = true;
+    while (*text) {
+        int length = (int)strcspn(text, " ");
+        if (!first && at + 1 + length > COLUMNS) {
+            fprintf(out, "\n%*s", indent, "");
+            at = indent;
+            first = true;
+        }
+        at += fprintf(out, "%s%.*s", first ? "" : " ", length, text);
+        first = false;
+        text += length + (text[length] == ' ');
+    }
+    fputc('\n', out);
+}
+
+/* "[0,1)", "a|b|c", "true|false"; integers say so. */
+static const char *range_text(const Field *field, char *out, size_t size) {
+    const char *range = field->range ? field->range : "";
+    switch (field->type) {
+    case FIELD_BOOL: snprintf(out, size, "true|false"); break;
+    case FIELD_INT: snprintf(out, size, "integer%s%s", *range ? " in " : "", range); break;
+    case FIELD_REAL: snprintf(out, size, "number%s%s", *range ? " in " : "", range); break;
+    case FIELD_CHOICE: snprintf(out, size, "%s", range); break;
+    case FIELD_TEXT: snprintf(out, size, "text%s", *range ? ", not empty" : ""); break;
+    }
+    return out;
+}
+
+/* Rates have no default of their own: it is the optimizer's. */
+static const char *default_text(const Field *field, const Optimizer *o, char *out, size_t size) {
+    if (field->default_value) return field->default_value;
+    OptimizerChoice rates = {.lr = o->lr, .weight_decay = o->weight_decay};
+    return field_text(field, &rates, out, size);
+}
+
+enum { KEY_WIDTH = 28 };
+
+/* "  section.key=default    what it is; range" */
+static void print_fields(FILE *out, const char *section, const Field *fields, const Optimizer *o) {
+    char range[256], initial[64], text[1024];
+    for (const Field *f = fields; f && f->name; f++) {
+        int at = fprintf(out, "  %s.%s=%s", section, f->name, default_text(f, o, initial, sizeof initial));
+        at += fprintf(out, "%*s", at + 2 < KEY_WIDTH ? KEY_WIDTH - at : 2, "");
+        snprintf(text, sizeof text, "%s; %s", f->doc, range_text(f, range, sizeof range));
+        print_wrapped(out, at, KEY_WIDTH, text);
+    }
+}
+
+/* "matrix, embedding", or "every role". */
+static const char *roles_text(const Optimizer *o, char *out, size_t size) {
+    size_t n = 0;
+    if (o->roles == ROLES_ALL) snprintf(out, size, "every role");
+    for (int role = 0; role < ROLE_COUNT && o->roles != ROLES_ALL; role++)
+        if (o->roles & ROLE_BIT(role))
+            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", " : "", ROLE_NAMES[role]);
+    return out;
+}
+
+/* Bytes of state for a weight. */
+static int state_bytes(const Optimizer *o) {
+    int slots = 0;
+    while (o->slots && o->slots[slots]) slots++;
+    return slots * (int)sizeof(float);
+}
+
+void config_print_help(FILE *out) {
+    fprintf(out, "A config is a JSON file, {\"section\": {\"key\": value}}. Each key can also be set on "
+                 "the command line:\n"
+                 "  ./train_gpt configs/softmuon.json optimizer.lr=0.02 train.seed=2\n"
+                 "Keys with their defaults:\n");
+    for (const Section *s = CONFIG_SECTIONS; s->name; s++) {
+        fprintf(out, "\n%s: %s\n", s->name, s->doc);
+        print_fields(out, s->name, s->fields, NULL);
+    }
+    const Optimizer *adamw = optimizer_find("adamw");
+    fprintf(out, "\noptimizer: who updates the weights\n");
+    fprintf(out, "  %-*s%s\n", KEY_WIDTH - 2, "optimizer.name=adamw",
+            "an optimizer; see --list-optimizers");
+    print_fields(out, "optimizer", RATE_FIELDS, adamw);
+    fprintf(out, "  %-*s%s\n", KEY_WIDTH - 2, "optimizer.<setting>",
+            "its own settings; see --describe NAME");
+    fprintf(out, "  %-*s%s\n", KEY_WIDTH - 2, "optimizer.aux.<key>",
+            "name and settings of the optimizer for roles that it leaves");
+    fprintf(out, "  %-*s%s\n", KEY_WIDTH - 2, "optimizer.roles.<role>.<key>",
+            "  lr, weight_decay, or name and settings, of one role:");
+    fprintf(out, "%*smatrix, embedding, head or vector\n", KEY_WIDTH, "");
+}
+
+void config_list_optimizers(FILE *out) {
+    char roles[128], initial[64], text[2048];
+    for (const Optimizer *const *o = OPTIMIZERS; *o; o++) {
+        int at = fprintf(out, "%-12s", (*o)->name);
+        snprintf(text, sizeof text, "%s; for %s; %d bytes of state a weight; %s", (*o)->title,
+                 roles_text(*o, roles, sizeof roles), state_bytes(*o), (*o)->source);
+        print_wrapped(out, at, at, text);
+        size_t n = 0;
+        for (const Field *f = RATE_FIELDS; f->name; f++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s=%s ", f->name,
+                                  default_text(f, *o, initial, sizeof initial));
+        for (const Field *f = (*o)->fields; f && f->name && n < sizeof text; f++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s=%s ", f->name, f->default_value);
+        text[strlen(text) - 1] = '\0';
+        print_wrapped(out, fprintf(out, "%*s", at, ""), at, text);
+    }
+}
+
+static void print_lines(FILE *out, const char *indent, const char *lines) {
+    for (const char *end; *lines; lines = *end ? end + 1 : end) {
+        end = lines + strcspn(lines, "\n");
+        fprintf(out, "%s%.*s\n", indent, (int)(end - lines), lines);
+    }
+}
+
+bool config_describe(FILE *out, const char *name, Error *err) {
+    const Optimizer *o = optimizer_find(name);
+    if (!o) {
+        const char *names[64] = {0};
+        for (int i = 0; OPTIMIZERS[i] && i < 63; i++) names[i] = OPTIMIZERS[i]->name;
+        const char *near = nearest_name(name, names);
+        return error_set(err, ERR_CONFIG, "\"%.60s\" is no optimizer; %s%s%s", name,
+                         near ? "did you mean \"" : "see --list-optimizers", near ? near : "",
+                         near ? "\"?" : "");
+    }
+    char roles[128];
+    fprintf(out, "%s (\"%s\")\n\n", o->title, o->name);
+    print_lines(out, "    ", o->equation);
+    fprintf(out, "\nsource   ");
+    print_wrapped(out, 9, 9, o->source);
+    if (*o->differs) {
+        fprintf(out, "differs  ");
+        print_wrapped(out, 9, 9, o->differs);
+    }
+    fprintf(out, "updates  %s\n", roles_text(o, roles, sizeof roles));
+    fprintf(out, "state    %d bytes a weight", state_bytes(o));
+    for (int i = 0; o->slots && o->slots[i]; i++) fprintf(out, "%s%s", i ? ", " : ": ", o->slots[i]);
+    fprintf(out, "\n\nsettings with their defaults\n");
+    print_fields(out, "optimizer", RATE_FIELDS, o);
+    print_fields(out, "optimizer", o->fields, o);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------ docs/config.md */
+
+/* In a table "|" must be escaped. */
+static void print_cell(FILE *out, const char *text) {
+    for (; *text; text++) fprintf(out, "%s%c", *text == '|' ? "\\" : "", *text);
+}
+
+static void print_rows(FILE *out, const Field *fields, const Optimizer *o) {
+    char range[256], initial[64];
+    for (const Field *f = fields; f && f->name; f++) {
+        const char *value = default_text(f, o, initial, sizeof initial);
+        fprintf(out, "| `%s` | %s%s%s | ", f->name, *value ? "`" : "", *value ? value : "empty",
+                *value ? "`" : "");
+        print_cell(out, range_text(f, range, sizeof range));
+        fprintf(out, " | ");
+        print_cell(out, f->doc);
+        fprintf(out, " |\n");
+    }
+}
+
+static void print_table_head(FILE *out) {
+    fprintf(out, "| key | default | range | |\n|---|---|---|---|\n");
+}
+
+static void print_optimizer_markdown(FILE *out, const Optimizer *o) {
+    char roles[128];
+    fprintf(out, "\n### %s: `\"name\": \"%s\"`\n\n", o->title, o->name);
+    print_lines(out, "    ", o->equation);
+    fprintf(out, "\nSource: %s.", o->source);
+    if (*o->differs) fprintf(out, " Differs: %s.", o->differs);
+    fprintf(out, " Can update: %s. State: %d bytes a weight.\n\n", roles_text(o, roles, sizeof roles),
+            state_bytes(o));
+    print_table_head(out);
+    print_rows(out, RATE_FIELDS, o);
+    print_rows(out, o->fields, o);
+}
+
+void config_print_markdown(FILE *out) {
+    fprintf(
+        out,
+        "# Config reference\n\n"
+        "Written by `./train_gpt --docs-config` from the tables in train/schema.c and optim/*.c; do not "
+        "edit.\n\n"
+        "A config is one JSON file: an object of sections, each an object of keys. What is not written has "
+        "its\n"
+        "default; what is not known here is an error. Any key can be set on the command line, later ones "
+        "win:\n\n"
+        "    ./train_gpt configs/softmuon.json optimizer.lr=0.02 optimizer.aux.lr=0.001 train.seed=2\n");
+    for (const Section *s = CONFIG_SECTIONS; s->name; s++) {
+        fprintf(out, "\n## %s\n\n%c%s.\n\n", s->name, s->doc[0] - 'a' + 'A', s->doc + 1);
+        print_table_head(out);
+        print_rows(out, s->fields, NULL);
+    }
+    fprintf(out,
+            "\n## optimizer\n\n"
+            "    \"optimizer\": {\n"
+            "        \"name\": \"softmuon\", \"lr\": 0.02, \"alpha_sign\": 0.9,\n"
+            "        \"aux\": {\"name\": \"adamw\", \"lr\": 0.003},\n"
+            "        \"roles\": {\"vector\": {\"weight_decay\": 0.1}, \"head\": {\"name\": \"adamw\", "
+            "\"lr\": 0.001}}\n"
+            "    }\n\n"
+            "Every tensor has a role: `matrix` (linear layers), `embedding`, `head` (the output layer "
+            "where it is not\n"
+            "tied to the embedding) or `vector` (biases, LayerNorms).\n\n"
+            "- `name` (default `adamw`) updates every role if it can; an optimizer for matrices alone "
+            "updates `matrix`.\n"
+            "- `aux` updates the roles that are left; `adamw` with its defaults where none is written. One "
+            "that has\n"
+            "  nothing to update is an error.\n"
+            "- `roles.<role>` changes `lr` or `weight_decay` for the tensors of one role, or, with a "
+            "`name`, gives the\n"
+            "  role an optimizer of its own with settings of its own.\n"
+            "- `weight_decay` holds for `matrix`, `embedding` and `head`. Vectors do not decay unless\n"
+            "  `roles.vector.weight_decay` says so.\n");
+    for (const Optimizer *const *o = OPTIMIZERS; *o; o++) print_optimizer_markdown(out, *o);
+}

@@ -1,0 +1,80 @@
+/* schema.c: see schema.h. */
+#include "train/schema.h"
+
+#define KEY(type, section, member, initial, range, doc)                                                    \
+    { #member, FIELD_##type, offsetof(section, member), initial, range, doc }
+
+/* Unbounded integers end at 1e15, well before a JSON number stops being exact (2^53). */
+static const Field model_fields[] = {
+    KEY(INT, ModelSection, n_layer, "4", "[1,1024]", "transformer blocks"),
+    KEY(INT, ModelSection, n_head, "4", "[1,1024]", "attention heads; divides n_embd"),
+    KEY(INT, ModelSection, n_embd, "128", "[1,65536]", "width: channels of the residual stream"),
+    KEY(INT, ModelSection, block_size, "128", "[1,65536]", "context: tokens of a sequence"),
+    KEY(INT, ModelSection, vocab_size, "0", "[0,65536]", "token ids; 0 = what the data's tokenizer has"),
+    KEY(BOOL, ModelSection, bias, "true", "", "biases in linear layers and LayerNorms"),
+    {0}};
+
+static const Field data_fields[] = {KEY(TEXT, DataSection, dir, "data/austen", "nonempty",
+                                        "folder that prepare wrote: token shards and tokenizer"),
+                                    {0}};
+
+static const Field schedule_fields[] = {
+    KEY(CHOICE, ScheduleSection, name, "cosine", "constant|cosine|linear|wsd",
+        "shape of the decay after the warm-up"),
+    KEY(CHOICE, ScheduleSection, warmup, "linear", "linear|cosine", "shape of the warm-up"),
+    KEY(INT, ScheduleSection, warmup_steps, "0", "[0,1e15]", "steps until the peak"),
+    KEY(REAL, ScheduleSection, final_frac, "0.1", "[0,1]",
+        "learning rate at the last step, as a fraction of the peak"),
+    KEY(REAL, ScheduleSection, decay_frac, "0.2", "[0,1]", "wsd: share of the run that decays, at its end"),
+    {0}};
+
+static const Field train_fields[] = {
+    KEY(INT, TrainSection, steps, "0", "[0,1e15]", "budget in updates; set one of steps, tokens, epochs"),
+    KEY(INT, TrainSection, tokens, "0", "[0,1e15]", "budget in tokens"),
+    KEY(REAL, TrainSection, epochs, "0", "[0,1e9]", "budget in passes over the training split"),
+    KEY(INT, TrainSection, batch_size, "8", "[1,65536]", "sequences in a micro-batch"),
+    KEY(INT, TrainSection, grad_accum, "1", "[1,65536]", "micro-batches in a step"),
+    KEY(REAL, TrainSection, grad_clip, "1", "[0,inf)",
+        "largest global norm of the gradient; 0 = no clipping"),
+    KEY(INT, TrainSection, seed, "1", "[0,1e15]", "of the initial weights and the order of the data"),
+    KEY(INT, TrainSection, threads, "0", "[0,1024]",
+        "0 = one per available core; results do not depend on it"),
+    {0}};
+
+static const Field eval_fields[] = {
+    KEY(INT, EvalSection, every, "100", "[0,1e15]", "steps between evaluations; 0 = only at the end"),
+    KEY(INT, EvalSection, tokens, "32768", "[1,1e15]",
+        "tokens of the validation split, always the same ones"),
+    {0}};
+
+static const Field sample_fields[] = {
+    KEY(INT, SampleSection, every, "0", "[0,1e15]", "steps between samples of generated text; 0 = never"),
+    KEY(INT, SampleSection, tokens, "64", "[1,65536]", "length of a sample"),
+    KEY(TEXT, SampleSection, prompt, "", "", "what a sample begins with; empty = a new document"),
+    KEY(REAL, SampleSection, temperature, "0.8", "(0,100]", "of the softmax over the next token"),
+    KEY(INT, SampleSection, top_k, "40", "[0,65536]", "draw from the k most likely tokens; 0 = from all"),
+    {0}};
+
+static const Field log_fields[] = {
+    KEY(INT, LogSection, every, "10", "[1,1e15]", "steps between lines of metrics.jsonl"), {0}};
+
+static const Field run_fields[] = {
+    KEY(TEXT, RunSection, dir, "", "", "folder of the run; empty = runs/<name of the config file>"), {0}};
+
+const Section CONFIG_SECTIONS[] = {
+    {"model", offsetof(Config, model), model_fields, "the network"},
+    {"data", offsetof(Config, data), data_fields, "what it learns from"},
+    {"schedule", offsetof(Config, schedule), schedule_fields, "the learning rate over the run"},
+    {"train", offsetof(Config, train), train_fields, "budget, batch and threads"},
+    {"eval", offsetof(Config, eval), eval_fields, "validation"},
+    {"sample", offsetof(Config, sample), sample_fields, "generated text"},
+    {"log", offsetof(Config, log), log_fields, "metrics"},
+    {"run", offsetof(Config, run), run_fields, "where the run is written"},
+    {0}};
+
+const Field RATE_FIELDS[] = {
+    {"lr", FIELD_REAL, offsetof(OptimizerChoice, lr), NULL, "[0,inf)",
+     "learning rate at the peak of the schedule"},
+    {"weight_decay", FIELD_REAL, offsetof(OptimizerChoice, weight_decay), NULL, "[0,inf)",
+     "decoupled: weights shrink by lr * weight_decay a step; not vectors, unless roles.vector says so"},
+    {0}};
