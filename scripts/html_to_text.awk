@@ -37,7 +37,8 @@ function decoded(text,    out, name) {
         out = out substr(text, 1, RSTART - 1)
         if (name ~ /^#[xX]/) out = out utf8(hexadecimal(tolower(substr(name, 3))))
         else if (name ~ /^#/) out = out utf8(substr(name, 2) + 0)
-        else out = out entity[name]
+        else if (name in entity) out = out entity[name]
+        else if (name ~ /^[A-Za-z](acute|grave|circ|tilde|uml|cedil|ring|slash|caron)$/) out = out substr(name, 1, 1)
         text = substr(text, RSTART + RLENGTH)
     }
     return out text
