@@ -42,7 +42,7 @@ static const char *default_text(const Field *field, const Optimizer *o, char *ou
     return field_text(field, &rates, out, size);
 }
 
-enum { KEY_WIDTH = 28 };
+enum { KEY_WIDTH = 30 };
 
 /* "  section.key=default    what it is; range" */
 static void print_fields(FILE *out, const char *section, const Field *fields, const Optimizer *o) {
@@ -91,7 +91,7 @@ void config_print_help(FILE *out) {
     fprintf(out, "  %-*s%s\n", KEY_WIDTH - 2, "optimizer.aux.<key>",
             "name and settings of the optimizer for roles that it leaves");
     fprintf(out, "  %-*s%s\n", KEY_WIDTH - 2, "optimizer.roles.<role>.<key>",
-            "  lr, weight_decay, or name and settings, of one role:");
+            "lr, weight_decay, or name and settings, of one role:");
     fprintf(out, "%*smatrix, embedding, head or vector\n", KEY_WIDTH, "");
 }
 

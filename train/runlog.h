@@ -58,7 +58,9 @@ bool runlog_step(RunLog *log, const StepRecord *record, Error *err);
 /* Appends generated text, any bytes, to samples.txt. */
 bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, Error *err);
 
-/* Writes summary.json, whole or not at all. outcome: "finished", "stopped" or "diverged"; only the first is
+/* Writes summary.json, whole or not at all: finished, outcome, steps, tokens, time_s, final_train_loss,
+ * final_val_loss, best_val_loss, best_val_step, tokens_per_s (evaluation not counted), forward_s, backward_s,
+ * optimizer_s and eval_s over the run; null where nothing was measured. outcome: "finished", "stopped" or "diverged"; only the first is
  * "finished": true there. */
 bool runlog_finish(RunLog *log, const char *outcome, Error *err);
 

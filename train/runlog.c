@@ -1,0 +1,351 @@
+/* runlog.c: see runlog.h. Small files appear whole (written beside, then renamed); metrics.jsonl grows by one write a
+ * line, so that a reader, or a crash, sees whole lines. */
+#include "train/runlog.h"
+
+#include "core/json.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <gnu/libc-version.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+/* From the Makefile; a build without it says so instead of guessing. */
+#ifndef TRAIN_GPT_COMMIT
+#define TRAIN_GPT_COMMIT "unknown"
+#endif
+#ifndef TRAIN_GPT_CFLAGS
+#define TRAIN_GPT_CFLAGS "unknown"
+#endif
+#if defined __clang__
+#define COMPILER "clang " __clang_version__
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+
+/* --------------------------------------------------------------------------------------------------- figures */
+
+/* The figures of a record: key in metrics.jsonl, member, and whether the run's summary adds them up. */
+static const struct Figure {
+    const char *key;
+    size_t offset;
+    bool summed;
+} FIGURES[] = {
+    {"time_s", offsetof(StepRecord, time_s), false},
+    {"train/loss", offsetof(StepRecord, train_loss), false},
+    {"val/loss", offsetof(StepRecord, val_loss), false},
+    {"lr", offsetof(StepRecord, lr), false},
+    {"grad_norm", offsetof(StepRecord, grad_norm), false},
+    {"tokens_per_s", offsetof(StepRecord, tokens_per_s), false},
+    {"forward_s", offsetof(StepRecord, forward_s), true},
+    {"backward_s", offsetof(StepRecord, backward_s), true},
+    {"optimizer_s", offsetof(StepRecord, optimizer_s), true},
+    {"eval_s", offsetof(StepRecord, eval_s), true},
+    {"temperature", offsetof(StepRecord, temperature), false},
+    {"saturated_frac", offsetof(StepRecord, saturated_frac), false},
+};
+#define FIGURE_COUNT (sizeof FIGURES / sizeof *FIGURES)
+
+static double *figure(StepRecord *record, size_t i) {
+    return (double *)((char *)record + FIGURES[i].offset);
+}
+
+StepRecord step_record_empty(void) {
+    StepRecord record = {0};
+    for (size_t i = 0; i < FIGURE_COUNT; i++) *figure(&record, i) = NAN;
+    return record;
+}
+
+/* "1.5", or null for what JSON cannot say. */
+static const char *json_number(double value, char *out, size_t size) {
+    const Field real = {.type = FIELD_REAL};
+    return isfinite(value) ? field_text(&real, &value, out, size) : "null";
+}
+
+/* ----------------------------------------------------------------------------------------------------- files */
+
+static bool fail(Error *err, const char *path, const char *what) {
+    return error_set(err, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
+}
+
+static bool write_all(int fd, const char *data, size_t length) {
+    while (length > 0) {
+        ssize_t n = write(fd, data, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return false;
+        data += n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+/* <dir>/<name>, whole or not at all, also after a power cut. */
+static bool write_file(const RunLog *log, const char *name, const char *text, Error *err) {
+    char path[1152], beside[1160];
+    snprintf(path, sizeof path, "%s/%s", log->dir, name);
+    snprintf(beside, sizeof beside, "%s.tmp", path);
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return fail(err, path, "be written");
+    bool written = write_all(fd, text, strlen(text)) && write_all(fd, "\n", 1) && fsync(fd) == 0;
+    if (close(fd) == 0 && written && rename(beside, path) == 0) return true;
+    fail(err, path, "be written");
+    unlink(beside);
+    return false;
+}
+
+static bool write_json(const RunLog *log, const char *name, cJSON *object, bool complete, Error *err) {
+    char *text = complete ? cJSON_Print(object) : NULL;
+    cJSON_Delete(object);
+    bool done = text ? write_file(log, name, text, err) : error_set(err, ERR_IO, "%s: out of memory", name);
+    free(text);
+    return done;
+}
+
+static int open_append(const RunLog *log, const char *name, Error *err) {
+    char path[1152];
+    snprintf(path, sizeof path, "%s/%s", log->dir, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0) fail(err, path, "be written");
+    return fd;
+}
+
+/* ------------------------------------------------------------------------------------------------- directory */
+
+/* mkdir -p */
+static bool make_dirs(const char *dir, Error *err) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s", dir);
+    for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
+        *slash = '\0';
+        if (mkdir(path, 0777) != 0 && errno != EEXIST) return fail(err, path, "be created");
+        *slash = '/';
+    }
+    struct stat info;
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) return fail(err, path, "be created");
+    if (stat(path, &info) != 0) return fail(err, path, "be used");
+    if (S_ISDIR(info.st_mode)) return true;
+    return error_set(err, ERR_IO, "%s: is there, and is no directory; set run.dir", path);
+}
+
+/* Is the file we hold the lock of still <dir>/lock, or has its directory been moved since we opened it? */
+static bool lock_is_current(const char *path, int fd) {
+    struct stat held, there;
+    return fstat(fd, &held) == 0 && stat(path, &there) == 0 && held.st_dev == there.st_dev &&
+           held.st_ino == there.st_ino;
+}
+
+/* Creates and locks log->dir. Tries again where a rival moves the directory away between open and flock. */
+static bool lock_dir(RunLog *log, Error *err) {
+    char path[1152];
+    snprintf(path, sizeof path, "%s/lock", log->dir);
+    for (int tries = 0; tries < 100; tries++) {
+        if (!make_dirs(log->dir, err)) return false;
+        log->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (log->lock_fd < 0) {
+            if (errno == ENOENT) continue;
+            return fail(err, path, "be written");
+        }
+        if (flock(log->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+            if (errno != EWOULDBLOCK) return fail(err, path, "be locked");
+            return error_set(err, ERR_BUSY,
+                             "%s: another process is writing this run; wait for it, or set run.dir",
+                             log->dir);
+        }
+        if (lock_is_current(path, log->lock_fd)) return true;
+        close(log->lock_fd);
+        log->lock_fd = -1;
+    }
+    return fail(err, path, "be locked");
+}
+
+static bool holds_run(const char *dir) {
+    char path[1152];
+    snprintf(path, sizeof path, "%s/metrics.jsonl", dir);
+    return access(path, F_OK) == 0;
+}
+
+/* Moves log->dir to the first free <dir>.N. The caller holds its lock, which moves along. */
+static bool move_aside(RunLog *log, Error *err) {
+    for (int n = 1; n < 1000000; n++) {
+        snprintf(log->moved_to, sizeof log->moved_to, "%s.%d", log->dir, n);
+        if (renameat2(AT_FDCWD, log->dir, AT_FDCWD, log->moved_to, RENAME_NOREPLACE) == 0) return true;
+        if (errno == EINVAL && access(log->moved_to, F_OK) != 0 && rename(log->dir, log->moved_to) == 0)
+            return true; /* a file system without RENAME_NOREPLACE */
+        if (errno != EEXIST && errno != EINVAL) break;
+    }
+    fail(err, log->dir, "be moved aside");
+    *log->moved_to = '\0';
+    return false;
+}
+
+static bool claim_dir(RunLog *log, Error *err) {
+    if (!lock_dir(log, err)) return false;
+    if (!holds_run(log->dir)) return true;
+    if (!move_aside(log, err)) return false;
+    close(log->lock_fd);
+    log->lock_fd = -1;
+    return lock_dir(log, err);
+}
+
+/* --------------------------------------------------------------------------------------------------- machine */
+
+/* The first "key : value" line of a file in /proc. */
+static char *proc_value(const char *path, const char *key, char *out, size_t size) {
+    char line[512];
+    FILE *file = fopen(path, "r");
+    snprintf(out, size, "unknown");
+    while (file && fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+        if (!colon || strncmp(line, key, strlen(key)) != 0) continue;
+        snprintf(out, size, "%s", colon + 1 + strspn(colon + 1, " \t"));
+        out[strcspn(out, "\n")] = '\0';
+        break;
+    }
+    if (file) fclose(file);
+    return out;
+}
+
+static bool add_text(cJSON *object, const char *key, const char *text) {
+    return cJSON_AddStringToObject(object, key, text) != NULL;
+}
+
+static bool add_number(cJSON *object, const char *key, double value) {
+    char text[64];
+    return cJSON_AddRawToObject(object, key, json_number(value, text, sizeof text)) != NULL;
+}
+
+static bool add_libraries(cJSON *machine) {
+    char pcre2[64] = "unknown";
+    pcre2_config(PCRE2_CONFIG_VERSION, pcre2);
+    cJSON *libraries = cJSON_AddObjectToObject(machine, "libraries");
+    return libraries && add_text(libraries, "glibc", gnu_get_libc_version()) &&
+           add_text(libraries, "cjson", cJSON_Version()) && add_text(libraries, "pcre2", pcre2);
+}
+
+static bool write_machine(const RunLog *log, const char *command_line, int threads, Error *err) {
+    struct utsname os = {0};
+    char start[32], cpu[256], system[256];
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(start, sizeof start, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    uname(&os);
+    snprintf(system, sizeof system, "%s %s %s", os.sysname, os.release, os.machine);
+    double memory_bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+
+    cJSON *m = cJSON_CreateObject();
+    bool complete = m && add_text(m, "command", command_line) && add_text(m, "start_time", start) &&
+                    add_text(m, "commit", TRAIN_GPT_COMMIT) && add_text(m, "compiler", COMPILER) &&
+                    add_text(m, "flags", TRAIN_GPT_CFLAGS) && add_text(m, "host", os.nodename) &&
+                    add_text(m, "system", system) &&
+                    add_text(m, "cpu", proc_value("/proc/cpuinfo", "model name", cpu, sizeof cpu)) &&
+                    add_number(m, "cores", get_nprocs()) && add_number(m, "threads", threads) &&
+                    add_number(m, "memory_bytes", memory_bytes) && add_libraries(m);
+    return write_json(log, "machine.json", m, complete, err);
+}
+
+/* -------------------------------------------------------------------------------------------------- the log */
+
+static bool open_files(RunLog *log, const Config *config, const char *command_line, int threads,
+                       Error *err) {
+    char *json = config_to_json(config);
+    bool done = json ? write_file(log, "config.json", json, err)
+                     : error_set(err, ERR_IO, "config.json: out of memory");
+    free(json);
+    return done && write_machine(log, command_line, threads, err) &&
+           (log->samples_fd = open_append(log, "samples.txt", err)) >= 0 &&
+           (log->metrics_fd = open_append(log, "metrics.jsonl", err)) >= 0;
+}
+
+bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const char *command_line,
+                 int threads, Error *err) {
+    *log = (RunLog){.lock_fd = -1, .metrics_fd = -1, .samples_fd = -1, .best_val_loss = NAN};
+    log->last = step_record_empty();
+    size_t length = strlen(run_dir);
+    while (length > 1 && run_dir[length - 1] == '/') length--;
+    if (length == 0 || length >= sizeof log->dir)
+        return error_set(err, ERR_IO, "run.dir: %zu bytes is no path for a run", length);
+    memcpy(log->dir, run_dir, length);
+    if (claim_dir(log, err) && open_files(log, config, command_line, threads, err)) return true;
+    runlog_close(log);
+    return false;
+}
+
+/* Later figures replace earlier ones; times add up. */
+static void remember(RunLog *log, StepRecord record) {
+    log->last.step = record.step;
+    log->last.tokens = record.tokens;
+    for (size_t i = 0; i < FIGURE_COUNT; i++) {
+        double now = *figure(&record, i), *last = figure(&log->last, i);
+        if (isnan(now)) continue;
+        *last = FIGURES[i].summed && !isnan(*last) ? *last + now : now;
+    }
+    if (isfinite(record.val_loss) && !(log->best_val_loss <= record.val_loss)) {
+        log->best_val_loss = record.val_loss;
+        log->best_val_step = record.step;
+    }
+}
+
+bool runlog_step(RunLog *log, const StepRecord *record, Error *err) {
+    char line[1024], number[64];
+    StepRecord r = *record;
+    size_t n = (size_t)snprintf(line, sizeof line, "{\"step\":%lld,\"tokens\":%lld", (long long)r.step,
+                                (long long)r.tokens);
+    for (size_t i = 0; i < FIGURE_COUNT; i++) {
+        double value = *figure(&r, i);
+        bool hard = isinf(value) && FIGURES[i].offset == offsetof(StepRecord, temperature);
+        if (isfinite(value) || hard)
+            n += (size_t)snprintf(line + n, sizeof line - n, ",\"%s\":%s", FIGURES[i].key,
+                                  json_number(value, number, sizeof number));
+    }
+    n += (size_t)snprintf(line + n, sizeof line - n, "}\n");
+    remember(log, r);
+    off_t end = lseek(log->metrics_fd, 0, SEEK_END);
+    if (write_all(log->metrics_fd, line, n)) return true;
+    fail(err, log->dir, "take a line of metrics.jsonl");
+    if (end >= 0 && ftruncate(log->metrics_fd, end) != 0)
+        return false; /* half a line stays; the error is told */
+    return false;
+}
+
+bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, Error *err) {
+    char head[64];
+    int n = snprintf(head, sizeof head, "--- step %lld ---\n", (long long)step);
+    bool done = write_all(log->samples_fd, head, (size_t)n) && write_all(log->samples_fd, text, length) &&
+                write_all(log->samples_fd, "\n\n", 2);
+    return done || fail(err, log->dir, "take a sample in samples.txt");
+}
+
+bool runlog_finish(RunLog *log, const char *outcome, Error *err) {
+    const StepRecord *last = &log->last;
+    double training_s = last->time_s - (isnan(last->eval_s) ? 0 : last->eval_s);
+    cJSON *s = cJSON_CreateObject();
+    bool complete =
+        s && cJSON_AddBoolToObject(s, "finished", strcmp(outcome, "finished") == 0) &&
+        add_text(s, "outcome", outcome) && add_number(s, "steps", (double)last->step) &&
+        add_number(s, "tokens", (double)last->tokens) && add_number(s, "time_s", last->time_s) &&
+        add_number(s, "final_train_loss", last->train_loss) &&
+        add_number(s, "final_val_loss", last->val_loss) &&
+        add_number(s, "best_val_loss", log->best_val_loss) &&
+        add_number(s, "best_val_step", (double)log->best_val_step) &&
+        add_number(s, "tokens_per_s", (double)last->tokens / training_s) &&
+        add_number(s, "forward_s", last->forward_s) && add_number(s, "backward_s", last->backward_s) &&
+        add_number(s, "optimizer_s", last->optimizer_s) && add_number(s, "eval_s", last->eval_s);
+    return write_json(log, "summary.json", s, complete, err);
+}
+
+void runlog_close(RunLog *log) {
+    int *fds[] = {&log->metrics_fd, &log->samples_fd, &log->lock_fd}; /* the lock last */
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (*fds[i] >= 0) close(*fds[i]);
+        *fds[i] = -1;
+    }
+}
