@@ -23,7 +23,7 @@ static void world_open(World *world, const Optimizer *optimizer, const char *set
                        double decay, int threads) {
     static const Param shapes[TENSORS] = {
         {.name = "matrix", .role = ROLE_MATRIX, .rows = 24, .cols = 10, .split = 3},
-        {.name = "embedding", .role = ROLE_EMBEDDING, .rows = 700, .cols = 101, .split = 1},
+        {.name = "embedding", .role = ROLE_EMBEDDING, .rows = 350, .cols = 101, .split = 1},
         {.name = "head", .role = ROLE_HEAD, .rows = 9, .cols = 11, .split = 1},
         {.name = "vector", .role = ROLE_VECTOR, .rows = 1, .cols = 37, .split = 1},
     };
@@ -48,11 +48,12 @@ static void world_close(World *world) {
     free(world->hyper);
 }
 
-/* Gradients of a step: normal numbers times `scale`. */
+/* Gradients of a step: `scale` times numbers between -1 and 1. */
 static void world_draw(World *world, int step, float scale) {
     for (int i = 0; i < world->count; i++)
         for (size_t k = 0; k < param_size(&world->params[i]); k++)
-            world->params[i].g[k] = scale * (float)rng_normal(2 + (uint64_t)step, world->params[i].role, k);
+            world->params[i].g[k] =
+                scale * (float)(2 * rng_uniform(2 + (uint64_t)step, world->params[i].role, k) - 1);
 }
 
 static void world_step(World *world, int step, int total) {
@@ -210,7 +211,7 @@ static void roles_should_have_groups_rates_and_decays_of_their_own(void **state)
     assert_string_equal(world.optim.groups[0].optimizer->name, "signsgd");
     assert_int_equal(world.optim.groups[0].tensor_count, 3);
     assert_string_equal(world.optim.groups[1].tensors[0].param->name, "embedding");
-    assert_int_equal(optim_state_bytes(&plan, world.params, TENSORS), 2 * 4 * 700 * 101);
+    assert_int_equal(optim_state_bytes(&plan, world.params, TENSORS), 2 * 4 * 350 * 101);
     for (int i = 0; i < TENSORS; i++) {
         world.params[i].w[0] = 2;
         world.params[i].g[0] = 1e-5f;
@@ -540,6 +541,18 @@ static void soft_phase_should_let_go_of_the_sign_evenly(void **state) {
     world_close(&world);
 }
 
+static void zero_momentum_should_not_count_as_saturated(void **state) {
+    (void)state;
+    World world;
+    world_open(&world, optimizer_find("softsignum"), "", 1e-3, 0, 2);
+    for (size_t k = 0; k < param_size(&world.params[1]); k++) world.params[1].g[k] = 1;
+    world_step(&world, 1, 10);
+    double whole = 0;
+    for (int i = 0; i < world.count; i++) whole += (double)param_size(&world.params[i]);
+    assert_true(world.optim.groups[0].saturated_frac == (double)param_size(&world.params[1]) / whole);
+    world_close(&world);
+}
+
 static void methods_without_temperature_should_report_none(void **state) {
     (void)state;
     World world;
@@ -611,6 +624,7 @@ int main(void) {
         cmocka_unit_test(signs_should_not_see_the_scale_of_gradients),
         cmocka_unit_test(sign_of_zero_should_be_zero),
         cmocka_unit_test(soft_phase_should_let_go_of_the_sign_evenly),
+        cmocka_unit_test(zero_momentum_should_not_count_as_saturated),
         cmocka_unit_test(methods_without_temperature_should_report_none),
         cmocka_unit_test(sgd_should_have_both_forms_of_momentum_and_of_decay),
         cmocka_unit_test(dampening_should_need_a_sum),

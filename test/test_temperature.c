@@ -133,7 +133,9 @@ static void saturation_should_solve_the_map(void **state) {
 static void hard_phase_should_last_the_rounded_share(void **state) {
     (void)state;
     Temperature t = paper_defaults();
-    t.alpha_sign = 0.6; /* 0.6 * 20 is 12 only after rounding */
+    t.alpha_sign = 0.29; /* 0.29 * 100 is a little less than 29 */
+    assert_int_equal(temperature_hard_steps(&t, 100), 29);
+    t.alpha_sign = 0.6;
     assert_int_equal(temperature_hard_steps(&t, 20), 12);
     assert_true(isinf(temperature_at(&t, 0, 1, 12, 20)));
     assert_true(temperature_at(&t, 0, 1, 13, 20) == 1e9);
