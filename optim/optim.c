@@ -11,9 +11,11 @@
 /* clang-format off */
 #define EACH_OPTIMIZER(X) \
     X(adamw)              \
+    X(muon)               \
     X(sgd)                \
     X(signsgd)            \
     X(signum)             \
+    X(softmuon)           \
     X(softsignum)
 /* clang-format on */
 

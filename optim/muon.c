@@ -1,0 +1,121 @@
+/* muon.c: momentum whose singular values are all set to (about) one.
+ *
+ *     m <- beta m + (1 - beta) g
+ *     X = beta m + (1 - beta) g                    (Nesterov, with the new m; else X = m)
+ *     U = polar(X)                                 X = P S Q^T  ->  P Q^T, by Newton-Schulz
+ *     W <- (1 - lr wd) W - lr sqrt(max(1, rows / cols)) U
+ *
+ * Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. So lr is the spectral
+ * norm of an update, whatever the gradient's scale. Theirs runs Newton-Schulz in bfloat16, this in fp32.
+ */
+#include "optim/muon.h"
+
+#include "optim/elementwise.h"
+#include <math.h>
+
+enum { SCALE_TALL, SCALE_ASPECT, SCALE_RMS };
+
+static size_t matrix_floats(int rows, int cols) {
+    return ((size_t)rows * (size_t)cols + 15) / 16 * 16; /* so that what follows is aligned like `work` */
+}
+
+size_t muon_work_size(const void *hyper, int rows, int cols) {
+    (void)hyper;
+    int n = rows < cols ? rows : cols, m = rows < cols ? cols : rows;
+    return matrix_floats(rows, cols) + spectral_work_size(n, m);
+}
+
+void muon_observe(const Muon *h, const OptimTensor *tensor, const OptimPiece *piece) {
+    float *restrict m = tensor->slot[0], keep = (float)h->momentum, gain = (float)(1 - h->momentum);
+    const float *restrict g = tensor->param->g;
+    for (size_t i = piece->begin; i < piece->end; i++) m[i] = keep * m[i] + gain * g[i];
+}
+
+/* Tiles, so that a transposed copy does not miss the cache at every element. */
+#define TILE 32
+#define FOR_TILES(r, c, rows, cols)                                                                        \
+    for (int r##0 = 0; r##0 < (rows); r##0 += TILE)                                                        \
+        for (int c##0 = 0; c##0 < (cols); c##0 += TILE)                                                    \
+            for (int r = r##0; r < (rows) && r < r##0 + TILE; r++)                                         \
+                for (int c = c##0; c < (cols) && c < c##0 + TILE; c++)
+
+MuonMatrix muon_matrix(float own, float ahead, const OptimTensor *tensor, const OptimPiece *piece) {
+    int rows = piece->rows, cols = piece->cols;
+    bool tall = rows > cols;
+    MuonMatrix x = {piece->work, tall ? cols : rows, tall ? rows : cols,
+                    piece->work + matrix_floats(rows, cols)};
+    const float *m = tensor->slot[0] + piece->begin, *g = tensor->param->g + piece->begin;
+    FOR_TILES(r, c, rows, cols) {
+        size_t i = (size_t)r * (size_t)cols + (size_t)c;
+        x.X[tall ? (size_t)c * (size_t)rows + (size_t)r : i] = own * m[i] + ahead * g[i];
+    }
+    return x;
+}
+
+MuonMatrix muon_input(const Muon *h, const OptimTensor *tensor, const OptimPiece *piece) {
+    float beta = (float)h->momentum, ahead = (float)(1 - h->momentum);
+    return h->nesterov ? muon_matrix(beta, ahead, tensor, piece) : muon_matrix(1, 0, tensor, piece);
+}
+
+void muon_polar(const Muon *h, const MuonMatrix *x) {
+    polar_factor((PolarKind)h->coefficients, (int)h->steps, x->X, x->n, x->m, x->work);
+}
+
+static double scale_of(int scale, double rows, double cols) {
+    switch (scale) {
+    case SCALE_TALL: return sqrt(fmax(1, rows / cols));
+    case SCALE_ASPECT: return sqrt(rows / cols);
+    case SCALE_RMS: return 0.2 * sqrt(fmax(rows, cols));
+    default: return 1;
+    }
+}
+
+void muon_apply(const Muon *h, const OptimTensor *tensor, const OptimPiece *piece, const MuonMatrix *x) {
+    int rows = piece->rows, cols = piece->cols;
+    bool tall = rows > cols;
+    float lr = (float)(tensor->lr * scale_of(h->scale, rows, cols));
+    float decay = (float)(tensor->lr * tensor->weight_decay);
+    float *w = tensor->param->w + piece->begin;
+    FOR_TILES(r, c, rows, cols) {
+        size_t i = (size_t)r * (size_t)cols + (size_t)c;
+        w[i] = stepped(w[i], x->X[tall ? (size_t)c * (size_t)rows + (size_t)r : i], lr, decay);
+    }
+}
+
+/* ---- Muon ----------------------------------------------------------------------------------------------- */
+
+static const Field fields[] = {MUON_FIELDS(
+                                   struct { Muon muon; }, muon),
+                               {0}};
+
+static bool fuse_split(const void *hyper) {
+    return !((const Muon *)hyper)->split_qkv;
+}
+
+static void update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    const Muon *h = group->hyper;
+    muon_observe(h, tensor, piece);
+    MuonMatrix x = muon_input(h, tensor, piece);
+    muon_polar(h, &x);
+    muon_apply(h, tensor, piece, &x);
+}
+
+const Optimizer optimizer_muon = {
+    .name = "muon",
+    .title = "Muon",
+    .equation = "m <- beta m + (1 - beta) g\n"
+                "X = beta m + (1 - beta) g (nesterov), else m\n"
+                "W <- (1 - lr wd) W - lr scale polar(X),  polar(P S Q^T) = P Q^T",
+    .source = "K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024",
+    .differs = "Newton-Schulz in fp32 instead of bfloat16; a fused q|k|v is taken as three matrices",
+    .lr = 0.02,
+    .weight_decay = 0,
+    .fields = fields,
+    .hyper_size = sizeof(Muon),
+    .roles = ROLE_BIT(ROLE_MATRIX) | ROLE_BIT(ROLE_EMBEDDING) | ROLE_BIT(ROLE_HEAD),
+    .cut = CUT_MATRICES,
+    .slots = (const char *const[]){"momentum", NULL},
+    .work_size = muon_work_size,
+    .fuse_split = fuse_split,
+    .update = update,
+};
