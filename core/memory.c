@@ -1,7 +1,9 @@
 /* memory.c: see memory.h. */
 #include "core/memory.h"
 
+#include <inttypes.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,4 +31,26 @@ void *memory_alloc(size_t count, size_t size, const char *what, Error *err) {
 
 void memory_free(void *p) {
     free(p);
+}
+
+/* The number behind `key` in a file of lines, or the file's first number when key is "". */
+static bool read_number(const char *path, const char *key, uint64_t *out) {
+    char line[256];
+    bool found = false;
+    FILE *f = fopen(path, "r");
+    while (f && !found && fgets(line, sizeof line, f))
+        found = strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%" SCNu64, out) == 1;
+    if (f) fclose(f);
+    return found;
+}
+
+size_t memory_available(void) {
+    uint64_t available = SIZE_MAX, limit, used;
+    if (read_number("/proc/meminfo", "MemAvailable:", &available)) available *= 1024;
+    if (read_number("/sys/fs/cgroup/memory.max", "", &limit) &&
+        read_number("/sys/fs/cgroup/memory.current", "", &used)) {
+        uint64_t left = limit > used ? limit - used : 0;
+        if (left < available) available = left;
+    }
+    return (size_t)available;
 }

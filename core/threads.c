@@ -1,0 +1,24 @@
+/* threads.c: see threads.h. */
+#include "core/threads.h"
+
+#include <omp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PREPARED "TRAIN_GPT_THREADS_PREPARED" /* stops a second restart */
+
+void threads_prepare(char **argv) {
+    static const char *const settings[][2] = {{"GOMP_SPINCOUNT", "10000"},
+                                              {"KMP_BLOCKTIME", "1"},
+                                              {"OPENBLAS_NUM_THREADS", "1"},
+                                              {PREPARED, "1"}};
+    if (getenv(PREPARED)) return;
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        setenv(settings[i][0], settings[i][1], 0);
+    execv("/proc/self/exe", argv); /* where there is no /proc the program goes on as it is, only slower */
+}
+
+int threads_available(void) {
+    return omp_get_num_procs();
+}

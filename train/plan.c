@@ -1,0 +1,84 @@
+/* plan.c: see plan.h. */
+#include "train/plan.h"
+
+#include "train/progress.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+void plan_count_params(Plan *plan, const Param *params, int count) {
+    for (int i = 0; i < count; i++) {
+        plan->role_params[params[i].role] += (int64_t)param_size(&params[i]);
+        plan->role_tensors[params[i].role]++;
+        if (strcmp(params[i].name, "wte.weight") == 0)
+            plan->padding_params = (params[i].rows - plan->vocab_size) * params[i].cols;
+    }
+}
+
+static size_t total_bytes(const Plan *plan) {
+    return plan->param_bytes + plan->optimizer_bytes + plan->activation_bytes;
+}
+
+static int64_t total_params(const Plan *plan) {
+    int64_t sum = -plan->padding_params;
+    for (int r = 0; r < ROLE_COUNT; r++) sum += plan->role_params[r];
+    return sum;
+}
+
+bool plan_check_memory(const Plan *plan, size_t available_bytes, Error *err) {
+    if (total_bytes(plan) <= available_bytes) return true;
+    return error_set(
+        err, ERR_IO,
+        "this run needs %.1f GB of memory, %.1f GB are free; lower train.batch_size (and raise "
+        "train.grad_accum), model.block_size or the model's size",
+        (double)total_bytes(plan) / 1e9, (double)available_bytes / 1e9);
+}
+
+void plan_print_header(FILE *out, const Plan *plan, const Config *config) {
+    char params[16], tokens[16], vocab[16];
+    const ModelSection *m = &config->model;
+    fprintf(out,
+            "GPT-2 %s: %" PRId64 " layers, %" PRId64 " heads, %" PRId64 " wide, context %" PRId64
+            ", vocabulary %s\n",
+            format_count((double)total_params(plan), params, sizeof params), m->n_layer, m->n_head,
+            m->n_embd, m->block_size, format_count((double)plan->vocab_size, vocab, sizeof vocab));
+    double all_tokens = (double)plan->total_steps * (double)plan->tokens_a_step;
+    fprintf(out,
+            "%s on %s: %" PRId64 " steps of %" PRId64 " tokens, %s tokens, %.2f epochs; %d threads -> %s\n",
+            config->chosen[CHOICE_MAIN].optimizer->title, config->data.dir, plan->total_steps,
+            plan->tokens_a_step, format_count(all_tokens, tokens, sizeof tokens),
+            all_tokens / (double)plan->epoch_tokens, plan->threads, config->run.dir);
+}
+
+void plan_print(FILE *out, const Plan *plan, const Config *config) {
+    plan_print_header(out, plan, config);
+    fprintf(out, "\n%-12s %8s %12s  %-14s %10s %8s\n", "parameters", "tensors", "weights", "optimizer",
+            "lr", "decay");
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        if (plan->role_tensors[r] == 0) continue;
+        fprintf(out, "  %-10s %8d %12" PRId64 "  %-14s %10g %8g\n", ROLE_NAMES[r], plan->role_tensors[r],
+                plan->role_params[r], config->optimizer.role[r].optimizer->name,
+                config->optimizer.role[r].lr, config->optimizer.role[r].weight_decay);
+    }
+    fprintf(out, "\nmemory       %.1f MB: weights and gradients %.1f, optimizer %.1f, activations %.1f\n",
+            (double)total_bytes(plan) / 1e6, (double)plan->param_bytes / 1e6,
+            (double)plan->optimizer_bytes / 1e6, (double)plan->activation_bytes / 1e6);
+    double step_tokens = (double)plan->tokens_a_step, steps = (double)plan->total_steps;
+    fprintf(out, "compute      %.3g FLOPs a token, %.3g a step, %.3g in all (without the optimizer)\n",
+            plan->flops_a_token, plan->flops_a_token * step_tokens,
+            plan->flops_a_token * step_tokens * steps);
+
+    const EvalSection *eval = &config->eval;
+    double evals = 2 + (eval->every > 0 ? (double)((plan->total_steps - 1) / eval->every) : 0);
+    double batch_tokens = step_tokens / (double)config->train.grad_accum;
+    double step_s = (double)config->train.grad_accum * plan->micro_batch_s + plan->optimizer_s;
+    double eval_s = (double)eval->tokens / batch_tokens * plan->eval_batch_s;
+    char time[32];
+    fprintf(out,
+            "time         about %s: %.4g s a step (optimizer %.0f %%), %.0f evaluations of %.4g s; %.0f "
+            "tokens/s, %.0f "
+            "GFLOP/s\n             (measured just now on one step, before any soft phase)\n",
+            format_duration(steps * step_s + evals * eval_s, time, sizeof time), step_s,
+            100 * plan->optimizer_s / step_s, evals, eval_s, step_tokens / step_s,
+            plan->flops_a_token * step_tokens / step_s * 1e-9);
+}

@@ -1,0 +1,425 @@
+/* train_gpt: config -> data -> model -> optimizer -> loop.
+ *
+ *     ./train_gpt configs/softmuon.json optimizer.lr=0.01 train.seed=2
+ */
+#include "core/memory.h"
+#include "core/rng.h"
+#include "core/threads.h"
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "data/tokenizer.h"
+#include "model/gpt2.h"
+#include "optim/optim.h"
+#include "train/config.h"
+#include "train/gradient.h"
+#include "train/plan.h"
+#include "train/progress.h"
+#include "train/runlog.h"
+#include "train/sampler.h"
+#include "train/schedule.h"
+
+#include <locale.h>
+#include <math.h>
+#include <omp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAMPLE_STREAM 0x73616d706c65u /* keeps sampling's random numbers apart from the weights' */
+
+typedef struct Session {
+    Config config;
+    int64_t vocab_size, total_steps, tokens_a_step;
+    int threads;
+    Loader train, val;
+    GPT2 model;
+    Optim optim;
+    Tokenizer *tokenizer; /* only for samples */
+    RunLog log;
+    Progress progress;
+    int32_t *inputs, *targets; /* (batch_size, T) */
+} Session;
+
+/* The first signal ends the run after the micro-batch at work; a second SIGINT ends it at once. */
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int number) {
+    stop_signal = number;
+}
+
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ */
+
+/* Data, and what follows from it: the vocabulary, the number of steps. */
+static bool open_data(Session *s, Error *err) {
+    const Config *c = &s->config;
+    const char *dir = c->data.dir;
+    int64_t T = c->model.block_size, B = c->train.batch_size;
+    DatasetInfo info = {0};
+    s->vocab_size = c->model.vocab_size;
+    if (s->vocab_size == 0 && !dataset_info(dir, &info, err)) return false;
+    if (s->vocab_size == 0) s->vocab_size = info.vocab_size;
+    if (!loader_open(&s->train, dir, "train", (int)T, s->vocab_size, true, (uint64_t)c->train.seed, err) ||
+        !loader_open(&s->val, dir, "val", (int)T, s->vocab_size, false, 0, err))
+        return false;
+    if (s->train.window_count < B)
+        return error_set(
+            err, ERR_DATA,
+            "%s: %lld training tokens make %lld sequences of %lld, a batch takes %lld; prepare a larger "
+            "corpus, or lower train.batch_size or model.block_size",
+            dir, (long long)s->train.token_count, (long long)s->train.window_count, (long long)T,
+            (long long)B);
+    s->tokens_a_step = B * T * c->train.grad_accum;
+    double tokens = c->train.epochs > 0 ? c->train.epochs * (double)(s->train.window_count * T)
+                                        : (double)c->train.tokens;
+    s->total_steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(tokens / (double)s->tokens_a_step);
+    return schedule_check(&c->schedule, s->total_steps, err);
+}
+
+static GPT2Config model_config(const Session *s) {
+    const ModelSection *m = &s->config.model;
+    return (GPT2Config){(int)m->block_size, (int)s->vocab_size, (int)m->n_layer,
+                        (int)m->n_head,     (int)m->n_embd,     m->bias};
+}
+
+/* What the run will take; refused when that is more memory than there is. */
+static bool make_plan(Session *s, Plan *plan, Error *err) {
+    const Config *c = &s->config;
+    GPT2Config m = model_config(s);
+    GPT2 shape;
+    size_t param_bytes = 0, act_bytes = 0;
+    bool ok = gpt2_plan(&shape, m, (int)c->train.batch_size, s->threads, &param_bytes, &act_bytes, err);
+    *plan = (Plan){.total_steps = s->total_steps,
+                   .tokens_a_step = s->tokens_a_step,
+                   .epoch_tokens = s->train.window_count * c->model.block_size,
+                   .flops_a_token = gpt2_flops_per_token(m, m.T),
+                   .param_bytes = param_bytes,
+                   .activation_bytes = act_bytes,
+                   .threads = s->threads,
+                   .vocab_size = s->vocab_size};
+    if (ok) {
+        plan->optimizer_bytes = optim_state_bytes(&c->optimizer, shape.params, shape.param_count);
+        plan_count_params(plan, shape.params, shape.param_count);
+    }
+    gpt2_free(&shape);
+    return ok && plan_check_memory(plan, memory_available(), err);
+}
+
+static bool build(Session *s, Error *err) {
+    const Config *c = &s->config;
+    size_t n = (size_t)(c->train.batch_size * c->model.block_size);
+    s->inputs = memory_alloc(n, sizeof *s->inputs, "batch", err);
+    s->targets = s->inputs ? memory_alloc(n, sizeof *s->targets, "batch", err) : NULL;
+    if (!s->targets || !gpt2_create(&s->model, model_config(s), (int)c->train.batch_size, s->threads, err))
+        return false;
+    gpt2_init_weights(&s->model, (uint64_t)c->train.seed);
+    return optim_create(&s->optim, &c->optimizer, s->model.params, s->model.param_count, s->threads, err);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ */
+
+/* Mean loss over the first eval.tokens tokens of the validation split; NAN when a signal came in between. */
+static bool evaluate(Session *s, double *loss, Error *err) {
+    int64_t T = s->config.model.block_size, B = s->config.train.batch_size;
+    int64_t windows = (s->config.eval.tokens + T - 1) / T, done = 0;
+    double sum = 0;
+    *loss = NAN;
+    if (windows > s->val.window_count) windows = s->val.window_count;
+    for (s->val.cursor = 0; done < windows; done = s->val.cursor) {
+        if (stop_signal) return true;
+        int64_t n = windows - done < B ? windows - done : B;
+        if (!loader_next(&s->val, (int)n, s->inputs, s->targets, err)) return false;
+        sum += (double)n * gpt2_forward(&s->model, s->inputs, s->targets, (int)n, (int)T);
+    }
+    *loss = sum / (double)windows;
+    return true;
+}
+
+/* Text that the model writes behind sample.prompt, into samples.txt and above the progress line. */
+static bool write_sample(Session *s, int64_t step, Error *err) {
+    const SampleSection *how = &s->config.sample;
+    int V = (int)s->vocab_size, T = (int)s->config.model.block_size;
+    size_t prompt_bytes = strlen(how->prompt), room = prompt_bytes + (size_t)how->tokens + 1, size = 0;
+    int32_t *tokens = memory_alloc(room, sizeof *tokens, "sample", err);
+    uint16_t *ids = tokens ? memory_alloc(room, sizeof *ids, "sample", err) : NULL;
+    float *logits = ids ? memory_alloc(2 * (size_t)V, sizeof *logits, "sample", err) : NULL;
+    char *text = NULL;
+    FILE *out = logits ? open_memstream(&text, &size) : NULL;
+    if (logits && !out) error_set(err, ERR_IO, "sample: out of memory");
+    size_t n = out ? tokenizer_encode(s->tokenizer, how->prompt, prompt_bytes, ids, err) : SIZE_MAX;
+    bool ok = n != SIZE_MAX;
+    if (ok && n == 0)
+        ids[n++] =
+            (uint16_t)(tokenizer_end_of_text(s->tokenizer) >= 0 ? tokenizer_end_of_text(s->tokenizer) : 0);
+    for (size_t i = 0; ok && i < n; i++) tokens[i] = ids[i];
+    size_t prompt = ok ? n : 0,
+           start = n > (size_t)T ? n - (size_t)T : 0; /* of the window the model sees */
+    for (bool extend = false; ok && n < prompt + (size_t)how->tokens && !stop_signal; n++) {
+        if (n - start > (size_t)T) start = n - (size_t)T / 2, extend = false; /* half of it is read anew */
+        gpt2_next_logits(&s->model, tokens + start, (int)(n - start), extend, logits);
+        uint64_t stream = SAMPLE_STREAM + (uint64_t)step;
+        double uniform = rng_uniform((uint64_t)s->config.train.seed, stream, n);
+        tokens[n] = sampler_choose(logits, V, how->temperature, how->top_k, uniform, logits + V);
+        extend = true;
+    }
+    for (size_t i = 0; ok && i < n; i++) {
+        size_t length;
+        const char *bytes = tokenizer_token(s->tokenizer, tokens[i], &length);
+        fwrite(bytes, 1, length, out);
+    }
+    if (out) ok = fclose(out) == 0 && ok;
+    if (ok) progress_note(&s->progress, "step %lld: %.*s", (long long)step, (int)size, text);
+    ok = ok && runlog_sample(&s->log, step, text, size, err);
+    free(text);
+    memory_free(logits), memory_free(ids), memory_free(tokens);
+    return ok;
+}
+
+/* Why there is no update: a loss or gradient that is not finite. */
+static bool report_divergence(const Session *s, int64_t step, const char *what, int64_t cursor,
+                              Error *err) {
+    char where[512];
+    return error_set(
+        err, ERR_DIVERGED,
+        "step %lld: %s is not finite; weights are those after step %lld. Data: %s. A lower learning rate, "
+        "a longer warm-up or train.grad_clip may help",
+        (long long)step, what, (long long)step - 1, loader_where(&s->train, cursor, where, sizeof where));
+}
+
+/* Gradients of one step's micro-batches into the model, and their mean loss. Stops early at a signal. */
+static bool accumulate_gradients(Session *s, int64_t step, StepRecord *record, Error *err) {
+    int64_t micro_batches = s->config.train.grad_accum;
+    int B = (int)s->config.train.batch_size, T = (int)s->config.model.block_size;
+    record->train_loss = 0;
+    for (int64_t k = 0; k < micro_batches && !stop_signal; k++) {
+        int64_t cursor = s->train.cursor;
+        if (!loader_next(&s->train, B, s->inputs, s->targets, err)) return false;
+        double loss = gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T,
+                                            1.0 / (double)micro_batches, k > 0);
+        record->forward_s += s->model.forward_s;
+        record->backward_s += s->model.backward_s;
+        record->train_loss += loss / (double)micro_batches;
+        if (!isfinite(loss)) return report_divergence(s, step, "the loss", cursor, err);
+    }
+    return true;
+}
+
+/* One update of the weights. `measure`: fill in what is costly to know. */
+static bool train_step(Session *s, int64_t step, bool measure, StepRecord *record, Error *err) {
+    const Param *params = s->model.params;
+    int count = s->model.param_count;
+    int64_t cursor = s->train.cursor;
+    if (!accumulate_gradients(s, step, record, err)) return false;
+    if (stop_signal) return true;
+    double start = omp_get_wtime();
+    record->grad_norm = gradient_norm(params, count, s->threads);
+    if (!isfinite(record->grad_norm)) {
+        const Param *bad = gradient_find_nonfinite(params, count);
+        char what[128];
+        snprintf(what, sizeof what, "the gradient of %s", bad ? bad->name : "all parameters, its norm,");
+        return report_divergence(s, step, what, cursor, err);
+    }
+    double clip = s->config.train.grad_clip;
+    if (clip > 0 && record->grad_norm > clip)
+        gradient_scale(params, count, clip / record->grad_norm, s->threads);
+    double factor = schedule_factor(&s->config.schedule, step, s->total_steps);
+    if (!optim_step(&s->optim, step, s->total_steps, factor, measure, err)) return false;
+    record->lr = s->optim.groups[0].lr;
+    for (int i = 0; i < s->optim.group_count && isnan(record->temperature); i++) {
+        record->temperature = s->optim.groups[i].temperature;
+        record->saturated_frac = s->optim.groups[i].saturated_frac;
+    }
+    record->optimizer_s += omp_get_wtime() - start;
+    return true;
+}
+
+static bool is_due(int64_t every, int64_t step) {
+    return every > 0 && step % every == 0;
+}
+
+/* Steps 0 (evaluation only) to total_steps. Returns with stop_signal set when a signal ended it. */
+static bool train(Session *s, Error *err) {
+    const Config *c = &s->config;
+    double run_start = omp_get_wtime(), line_start = run_start;
+    int64_t logged_tokens = 0;
+    StepRecord line = step_record_empty(); /* times add up until the line is written */
+    line.forward_s = line.backward_s = line.optimizer_s = line.eval_s = 0;
+    for (int64_t step = 0; step <= s->total_steps; step++) {
+        bool last = step == s->total_steps, eval = is_due(c->eval.every, step) || last || step == 0;
+        bool logged = is_due(c->log.every, step) || eval || step == 1;
+        if (step > 0 && !train_step(s, step, logged, &line, err)) return false;
+        if (stop_signal) return true;
+        line.step = step;
+        line.tokens = step * s->tokens_a_step;
+        if (eval) {
+            double start = omp_get_wtime();
+            if (!evaluate(s, &line.val_loss, err)) return false;
+            if (stop_signal) return true;
+            line.eval_s += omp_get_wtime() - start;
+        }
+        double now = omp_get_wtime(), busy = now - line_start - line.eval_s;
+        line.time_s = now - run_start;
+        if (line.tokens > logged_tokens) line.tokens_per_s = (double)(line.tokens - logged_tokens) / busy;
+        progress_update(&s->progress, &line, logged);
+        if (logged && !runlog_step(&s->log, &line, err)) return false;
+        if (s->tokenizer && (is_due(c->sample.every, step) || last) && step > 0 &&
+            !write_sample(s, step, err))
+            return false;
+        if (logged) {
+            line = step_record_empty();
+            line.forward_s = line.backward_s = line.optimizer_s = line.eval_s = 0;
+            logged_tokens = step * s->tokens_a_step;
+            line_start = omp_get_wtime();
+        }
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ */
+
+/* --dry-run: the plan, with times measured on two steps of made-up tokens. Writes nothing. */
+static bool dry_run(Session *s, Plan *plan, Error *err) {
+    const Config *c = &s->config;
+    int B = (int)c->train.batch_size, T = (int)c->model.block_size;
+    if (!build(s, err)) return false;
+    for (int i = 0; i < B * T; i++) {
+        s->inputs[i] = (int32_t)(rng_bits(0, 0, (uint64_t)i) % (uint64_t)s->vocab_size);
+        s->targets[i] = (int32_t)(rng_bits(0, 1, (uint64_t)i) % (uint64_t)s->vocab_size);
+    }
+    for (int64_t step = 1; step <= 2; step++) { /* the first warms up */
+        double start = omp_get_wtime();
+        gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T, 1, false);
+        plan->micro_batch_s = omp_get_wtime() - start;
+        start = omp_get_wtime();
+        gradient_norm(s->model.params, s->model.param_count, s->threads);
+        if (!optim_step(&s->optim, step, s->total_steps, 1, false, err)) return false;
+        plan->optimizer_s = omp_get_wtime() - start;
+    }
+    double start = omp_get_wtime();
+    gpt2_forward(&s->model, s->inputs, s->targets, B, T);
+    plan->eval_batch_s = omp_get_wtime() - start;
+    plan_print(stdout, plan, c);
+    return true;
+}
+
+/* Trains, and leaves a whole run directory behind however that ends. */
+static bool run(Session *s, const char *command_line, Error *err) {
+    const Config *c = &s->config;
+    bool sampling = c->sample.every > 0;
+    if (sampling) {
+        char path[FIELD_TEXT_MAX + 32];
+        snprintf(path, sizeof path, "%s/tokenizer.json", c->data.dir);
+        if ((s->tokenizer = tokenizer_load(path, err)) == NULL) return false;
+    }
+    if (!build(s, err)) return false;
+    if (!runlog_open(&s->log, c, c->run.dir, command_line, s->threads, err)) return false;
+    if (*s->log.moved_to) printf("the run that was in %s is now %s\n", c->run.dir, s->log.moved_to);
+    progress_open(&s->progress, stdout, s->total_steps);
+    catch_signals();
+    bool ok = train(s, err);
+    progress_close(&s->progress);
+    Error finish_err;
+    const char *outcome = !ok           ? (err->code == ERR_DIVERGED ? "diverged" : "failed")
+                          : stop_signal ? "stopped"
+                                        : "finished";
+    if (!runlog_finish(&s->log, outcome, &finish_err) && ok) {
+        *err = finish_err;
+        return false;
+    }
+    if (ok && stop_signal)
+        return error_set(err, ERR_STOPPED, "stopped by %s; the curves so far are in %s",
+                         strsignal(stop_signal), c->run.dir);
+    if (ok) printf("done: %s\n", c->run.dir);
+    return ok;
+}
+
+static void session_free(Session *s) {
+    runlog_close(&s->log);
+    tokenizer_free(s->tokenizer);
+    optim_free(&s->optim);
+    gpt2_free(&s->model);
+    loader_close(&s->train);
+    loader_close(&s->val);
+    memory_free(s->inputs);
+    memory_free(s->targets);
+    config_free(&s->config);
+}
+
+static void print_usage(FILE *out) {
+    fputs("usage: train_gpt CONFIG.json [section.key=value ...] [--dry-run]\n"
+          "       train_gpt --help | --list-optimizers | --describe NAME | --docs-config\n\n"
+          "  --dry-run          print the plan (parameters, memory, FLOPs, time) and stop\n"
+          "  --list-optimizers  every optimizer, a line each\n"
+          "  --describe NAME    an optimizer's equation, source and hyper-parameters\n"
+          "  --docs-config      this reference as Markdown (docs/config.md)\n\n",
+          out);
+}
+
+/* The words of the command line with blanks between. malloc'ed. */
+static char *join(int argc, char **argv) {
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    for (int i = 0; out && i < argc; i++) fprintf(out, "%s%s", i ? " " : "", argv[i]);
+    if (out) fclose(out);
+    return text;
+}
+
+static bool train_command(int argc, char **argv, Error *err) {
+    Session *s = calloc(1, sizeof *s);
+    const char *config_path = NULL;
+    char **overrides = calloc((size_t)argc, sizeof *overrides), *command_line = join(argc, argv);
+    int override_count = 0;
+    bool dry = false, ok = true;
+    if (!s || !overrides || !command_line) ok = error_set(err, ERR_IO, "out of memory");
+    for (int i = 1; ok && i < argc; i++) {
+        if (strcmp(argv[i], "--dry-run") == 0) dry = true;
+        else if (argv[i][0] == '-')
+            ok = error_set(err, ERR_CONFIG, "unknown option %s; train_gpt --help lists them", argv[i]);
+        else if (config_path == NULL) config_path = argv[i];
+        else overrides[override_count++] = argv[i];
+    }
+    if (ok && config_path == NULL)
+        ok = error_set(err, ERR_CONFIG, "which config? for example: train_gpt configs/softmuon.json");
+    ok = ok && config_load(&s->config, config_path, overrides, override_count, err);
+    if (ok) {
+        Plan plan;
+        s->threads = s->config.train.threads > 0 ? (int)s->config.train.threads : threads_available();
+        ok = open_data(s, err) && make_plan(s, &plan, err);
+        if (ok && !dry) plan_print_header(stdout, &plan, &s->config);
+        ok = ok && (dry ? dry_run(s, &plan, err) : run(s, command_line, err));
+    }
+    if (s) session_free(s);
+    free(s), free(overrides), free(command_line);
+    return ok;
+}
+
+int main(int argc, char **argv) {
+    Error err;
+    threads_prepare(argv);
+    setlocale(LC_CTYPE, "");
+    const char *word = argc > 1 ? argv[1] : "";
+    if (argc < 2) {
+        print_usage(stderr);
+        return ERR_CONFIG;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        print_usage(stdout);
+        config_print_help(stdout);
+    } else if (strcmp(word, "--list-optimizers") == 0) {
+        config_list_optimizers(stdout);
+    } else if (strcmp(word, "--docs-config") == 0) {
+        config_print_markdown(stdout);
+    } else if (strcmp(word, "--describe") == 0) {
+        if (!config_describe(stdout, argc > 2 ? argv[2] : "", &err)) return error_print(&err);
+    } else if (!train_command(argc, argv, &err)) {
+        return error_print(&err);
+    }
+    return fflush(stdout) == 0 ? 0 : ERR_IO;
+}
