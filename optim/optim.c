@@ -42,7 +42,7 @@ struct OptimTask {
     int order;   /* as cut: settles the order of equal costs */
 };
 
-/* The cut */
+/* ---- the cut ------------------------------------------------------------------------------------ */
 
 static int slot_count(const Optimizer *o) {
     int n = 0;
@@ -90,7 +90,7 @@ static int by_cost(const void *a, const void *b) {
     return x->cost != y->cost ? (x->cost < y->cost) - (x->cost > y->cost) : x->order - y->order;
 }
 
-/* Creation */
+/* ---- creation ----------------------------------------------------------------------------------- */
 
 /* The group of a role: the first that has the same optimizer and hyper-parameters, else a new one. */
 static OptimGroup *group_of_role(Optim *optim, Role role) {
@@ -200,7 +200,7 @@ size_t optim_state_bytes(const OptimPlan *plan, const Param *params, int param_c
     return bytes;
 }
 
-/* A step */
+/* ---- a step ------------------------------------------------------------------------------------- */
 
 static void begin_step(Optim *optim, int64_t step, int64_t total_steps, double lr_factor, bool measure) {
     for (OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {

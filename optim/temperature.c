@@ -5,8 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- median and MAD
- * */
+/* ---- median and MAD ------------------------------------------------------------------------------ */
 
 /* Unsigned integers in the order of the floats they stand for. */
 static inline uint32_t key_of(float x) {
@@ -71,8 +70,7 @@ void median_and_mad(const SamplePart *parts, int part_count, int threads, double
     *mad = select_rank(parts, part_count, view, middle, threads);
 }
 
-/* ---- schedule
- * */
+/* ---- schedule ------------------------------------------------------------------------------------ */
 
 double soft_map_saturation(int map, double eps) {
     double y = 1 - eps;
