@@ -1,66 +1,105 @@
-# Build variants live in folders of their own: make BUILD=asan test
-CC      ?= gcc
-BUILD   ?= release
-ARCH    ?= native
-OUT     := build/$(BUILD)
+# train_gpt. `make help` lists the targets.
+#
+# Each variant is built in a folder of its own, build/<BUILD>:   make BUILD=asan test
+CC      = gcc
+BUILD   = release
+ARCH    = native
+OUT     = build/$(BUILD)
 
-PKGS    := libcjson libpcre2-8 lapacke zlib
-CHECKED := $(filter-out help clean deps quickstart corpus-%,$(or $(MAKECMDGOALS),all))
-
-WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unknown-pragmas
+WARN    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unknown-pragmas
 # No -ffast-math: NaN checks and the order of sums stay. Only what kernels need: no errno, no FP traps.
-FP      := -fno-math-errno -fno-trapping-math -ffp-contract=fast
-CFLAGS_release := -O3 -march=$(ARCH) -g
-CFLAGS_asan    := -O1 -march=$(ARCH) -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-CFLAGS  += -std=gnu11 $(WARN) $(WERROR) $(FP) $(CFLAGS_$(BUILD)) -fopenmp -I. -D_GNU_SOURCE
-LDFLAGS += $(CFLAGS_$(BUILD)) -fopenmp
+FP      = -fno-math-errno -fno-trapping-math -ffp-contract=fast
+MODE_release = -O3 -march=$(ARCH) -g
+MODE_asan    = -O1 -march=$(ARCH) -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+MODE    = $(MODE_release)
+ifeq ($(BUILD),asan)
+MODE    = $(MODE_asan)
+endif
+CFLAGS  = -std=gnu11 $(MODE) $(FP) $(WARN) $(WERROR)
+CFLAGS_ALL = $(CFLAGS) -fopenmp -I. -D_GNU_SOURCE $(PKG_CFLAGS)
+LIBS    = $(PKG_LIBS) -lm
 
-ifneq ($(CHECKED),)
-MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
+# ---- libraries, all found by pkg-config; make deps installs them -------------------------------------------------
+PKGS    = libcjson libpcre2-8 lapacke zlib
+NO_LIBS = help deps clean quickstart corpus
+ifneq ($(filter-out $(NO_LIBS),$(or $(MAKECMDGOALS),all)),)
+MISSING := $(shell for p in $(PKGS) cmocka; do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
 ifneq ($(MISSING),)
-$(error pkg-config finds no $(MISSING). Type `make deps` (Debian and Ubuntu), or see scripts/deps.sh for what to install)
+$(error pkg-config does not find: $(MISSING). Type `make deps` to install what is missing)
 endif
-CFLAGS  += $(shell pkg-config --cflags $(PKGS))
-LIBS    += $(shell pkg-config --libs $(PKGS)) -lm
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
 endif
 
-# ---------------------------------------------------------------------------------------------------------------
-LIB_SRC  := $(wildcard core/*.c model/*.c optim/*.c train/*.c) $(filter-out data/prepare.c,$(wildcard data/*.c))
-LIB_OBJ  := $(LIB_SRC:%.c=$(OUT)/%.o)
-PROGRAMS := train_gpt prepare compare gpt2_check extract_rdb
-TESTS    := $(patsubst test/%.c,%,$(wildcard test/test_*.c))
+# ---- programs ------------------------------------------------------------------------------------------------
+PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb
+MAINS    = train_gpt.c data/prepare.c scripts/compare.c scripts/gpt2_check.c scripts/extract_rdb.c
+LIB_OBJ  = $(patsubst %.c,$(OUT)/%.o,$(filter-out $(MAINS),$(wildcard core/*.c model/*.c optim/*.c data/*.c train/*.c)))
+LIB      = $(OUT)/libtrain_gpt.a
+TESTS    = $(patsubst test/%.c,$(OUT)/bin/%,$(wildcard test/test_*.c))
 
-train_gpt_MAIN   := train_gpt.c
-prepare_MAIN     := data/prepare.c
-compare_MAIN     := scripts/compare.c
-gpt2_check_MAIN  := scripts/gpt2_check.c
-extract_rdb_MAIN := scripts/extract_rdb.c
+all: $(PROGRAMS) ## build the programs (the default)
 
-.PHONY: all help test lint clean deps quickstart
-all: $(PROGRAMS) ## build the programs (default)
+$(PROGRAMS): %: $(OUT)/bin/%
+	@ln -sf $< $@
+build-all: $(PROGRAMS:%=$(OUT)/bin/%) $(TESTS)
+.PHONY: all build-all $(PROGRAMS)
+
+$(OUT)/bin/train_gpt:   $(OUT)/train_gpt.o
+$(OUT)/bin/prepare:     $(OUT)/data/prepare.o
+$(OUT)/bin/compare:     $(OUT)/scripts/compare.o
+$(OUT)/bin/gpt2_check:  $(OUT)/scripts/gpt2_check.o
+$(OUT)/bin/extract_rdb: $(OUT)/scripts/extract_rdb.o
+$(TESTS): $(OUT)/bin/%: $(OUT)/test/%.o
+$(TESTS): LIBS += $(shell pkg-config --libs cmocka)
+
+$(PROGRAMS:%=$(OUT)/bin/%) $(TESTS): $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(MODE) -fopenmp $(filter %.o,$^) $(LIB) $(LIBS) -o $@
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(OUT)/%.o: %.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+# The run log records compiler flags and commit.
+$(OUT)/train/runlog.o: CFLAGS += -DBUILD_FLAGS='"$(strip $(MODE) $(FP))"' \
+	-DBUILD_COMMIT='"$(shell git describe --always --dirty --abbrev=12 2>/dev/null)"'
+
+# Changes only when compiler or flags do: everything is then built again.
+$(OUT)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(shell $(CC) -dumpfullversion -dumpversion) $(CC) $(CFLAGS)' | cmp -s - $@ || \
+		echo '$(shell $(CC) -dumpfullversion -dumpversion) $(CC) $(CFLAGS)' > $@
+FORCE:
+.PHONY: FORCE
+.SECONDARY:
+
+# ---- using it ------------------------------------------------------------------------------------------------
+deps: ## install what is missing from Debian (asks apt-get; says what and why)
+	@scripts/deps.sh
+
+quickstart: ## from nothing to a comparison: install, build, corpus, tokenizer, three runs, table and chart
+	@scripts/quickstart.sh
+
+# ---- proving it ----------------------------------------------------------------------------------------------
+test: all $(TESTS) ## prove the program; ends with "N passed, N failed"
+	@test/run.sh $(OUT)/bin
+
+docs: train_gpt ## write docs/config.md from the declarations in the source
+	./train_gpt --docs-config > docs/config.md
+
+lint: ## warnings as errors with gcc and clang, clang-tidy, cppcheck, include rule, shellcheck, generated docs
+	@test/lint.sh
 
 help: ## this list
-	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+	@sed -nE 's/^([a-z_-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-$(OUT)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+clean: ## remove everything that was built (data/ and runs/ stay)
+	rm -rf build $(PROGRAMS)
+.PHONY: deps quickstart test docs lint help clean
 
-$(OUT)/libtrain_gpt.a: $(LIB_OBJ)
-	@rm -f $@ && ar rcs $@ $^
-
-define program_rule
-$(OUT)/bin/$(1): $(OUT)/$($(1)_MAIN:.c=.o) $(OUT)/libtrain_gpt.a
-	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
-.PHONY: $(1)
-$(1): $(OUT)/bin/$(1)
-	@ln -sf $$< $$@
-endef
-$(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
-
-$(OUT)/bin/test_%: $(OUT)/test/test_%.o $(OUT)/libtrain_gpt.a
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ $(LIBS) $(shell pkg-config --libs cmocka) -o $@
-
--include $(shell find $(OUT) -name '*.d' 2>/dev/null)
+-include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d)

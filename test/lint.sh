@@ -1,0 +1,58 @@
+#!/bin/sh
+# lint.sh: what reviewers should not have to look for. Every check runs; the exit status says whether all passed.
+set -u
+cd "$(dirname "$0")/.."
+status=0
+
+check() { # check NAME COMMAND...
+    name=$1
+    shift
+    printf '%-44s' "$name"
+    if output=$("$@" 2>&1); then
+        echo ok
+    else
+        echo FAILED
+        printf '%s\n' "$output"
+        status=1
+    fi
+}
+
+need() {
+    command -v "$1" >/dev/null || {
+        echo "error: $1 is missing; type scripts/deps.sh --lint" >&2
+        exit 1
+    }
+}
+for tool in gcc clang clang-tidy cppcheck shellcheck; do need "$tool"; done
+
+# model/, optim/ and data/ know core/ and themselves; core/ knows only core/; train/ knows core/ and optim/optim.h.
+includes() {
+    bad=$(for rule in 'core:core/' 'model:core/|model/' 'optim:core/|optim/' 'data:core/|data/' \
+        'train:core/|train/|optim/optim\.h'; do
+        folder=${rule%%:*}
+        grep -nE '^#include "' "$folder"/*.[ch] | grep -vE "^[^:]*:[0-9]+:#include \"(${rule#*:})"
+    done | grep -v '^data/prepare.c:')
+    [ -z "$bad" ] || { echo "$bad"; return 1; }
+}
+
+docs() {
+    ./train_gpt --docs-config | diff docs/config.md - || { echo "docs/config.md is stale; type make docs"; return 1; }
+}
+
+tidy() {
+    # shellcheck disable=SC2046
+    clang-tidy --quiet --warnings-as-errors='*' \
+        --checks='-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-bugprone-implicit-widening-of-multiplication-result,-bugprone-assignment-in-if-condition,-bugprone-reserved-identifier,-bugprone-suspicious-include,clang-analyzer-*,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling' \
+        train_gpt.c core/*.c model/*.c optim/*.c data/*.c train/*.c scripts/*.c -- \
+        -std=gnu11 -fopenmp -I. -D_GNU_SOURCE $(pkg-config --cflags libcjson libpcre2-8 lapacke zlib) || return 1
+}
+
+check "include rule" includes
+check "gcc without warnings" make -s BUILD=lint-gcc CC=gcc WERROR=-Werror build-all
+check "clang without warnings" make -s BUILD=lint-clang CC=clang WERROR=-Werror build-all
+check "docs/config.md is current" docs
+check "cppcheck" cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,performance,portability \
+    --suppress=missingIncludeSystem -I. train_gpt.c core model optim data train scripts
+check "clang-tidy" tidy
+check "shellcheck" shellcheck scripts/*.sh test/*.sh .ci/run
+exit $status
