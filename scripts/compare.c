@@ -1,0 +1,318 @@
+/* compare.c: which optimizer won. Reads run directories, prints a table, a chart of the losses, and what differs
+ * between the configs.
+ *
+ *     ./compare runs/adamw runs/muon runs/softmuon
+ *     ./compare --target 3.5 --x time runs/?*
+ */
+#include "train/chart.h"
+#include "train/progress.h"
+#include "train/run_reader.h"
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHART_ROWS = 18, RUNS_MAX = 200 };
+
+typedef struct Options {
+    double target; /* NAN: none */
+    RunAxis by;
+    bool train;
+    char **dirs;
+    int count;
+} Options;
+
+/* A run and its place: runs are sorted, the best first. */
+typedef struct Entry {
+    Run run;
+    RunResult result;
+    char optimizer[64];
+} Entry;
+
+static const char *const axis_names[] = {[BY_STEP] = "step", [BY_TOKENS] = "tokens", [BY_TIME] = "seconds"};
+
+/* ----------------------------------------------------------------------------------------------- command line */
+
+static void print_usage(FILE *out) {
+    fputs("usage: compare [--target LOSS] [--train] [--x step|tokens|time] RUN...\n"
+          "Compares runs: a table sorted by final validation loss, a chart, and how the configs differ.\n"
+          "  RUN              a run directory, such as runs/adamw\n"
+          "  --target LOSS    also how many steps, tokens and seconds each run took to reach this "
+          "validation loss\n"
+          "  --train          draw the training loss (smoothed) instead of the validation loss\n"
+          "  --x AXIS         draw over steps (default), tokens, or time in seconds\n"
+          "The chart uses color in a terminal (NO_COLOR=1 turns it off) and is as wide as the terminal.\n",
+          out);
+}
+
+static bool parse_target(const char *text, double *target, Error *err) {
+    char *end;
+    *target = text ? strtod(text, &end) : NAN;
+    if (!text || end == text || *end || !isfinite(*target))
+        return error_set(err, ERR_CONFIG, "--target needs a loss, such as 3.5, not '%s'", text ? text : "");
+    return true;
+}
+
+static bool parse_axis(const char *text, RunAxis *by, Error *err) {
+    if (text && !strcmp(text, "step")) *by = BY_STEP;
+    else if (text && !strcmp(text, "tokens")) *by = BY_TOKENS;
+    else if (text && !strcmp(text, "time")) *by = BY_TIME;
+    else return error_set(err, ERR_CONFIG, "--x needs step, tokens or time, not '%s'", text ? text : "");
+    return true;
+}
+
+/* Moves the runs to the front of argv. */
+static bool parse_options(Options *o, int argc, char **argv, Error *err) {
+    *o = (Options){.target = NAN, .dirs = argv};
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        bool ok = true;
+        if (!strcmp(word, "--target")) ok = parse_target(argv[++i], &o->target, err);
+        else if (!strcmp(word, "--x")) ok = parse_axis(argv[++i], &o->by, err);
+        else if (!strcmp(word, "--train")) o->train = true;
+        else if (word[0] == '-')
+            ok = error_set(err, ERR_CONFIG, "unknown option %s. Type ./compare --help", word);
+        else o->dirs[o->count++] = argv[i];
+        if (!ok) return false;
+    }
+    if (o->count == 0)
+        return error_set(err, ERR_CONFIG, "no run to compare. Type ./compare RUN..., or --help");
+    if (o->count > RUNS_MAX) return error_set(err, ERR_CONFIG, "%d runs, more than %d", o->count, RUNS_MAX);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------- order */
+
+static bool diverged(const Entry *e) {
+    return !strcmp(e->run.outcome, "diverged");
+}
+
+/* By final validation loss; runs that diverged, and then those without any, come last. */
+static int by_final_loss(const void *a, const void *b) {
+    const Entry *x = a, *y = b;
+    double u = x->result.final_val, v = y->result.final_val;
+    if (isnan(u) || isnan(v)) return isnan(u) - isnan(v);
+    if (diverged(x) != diverged(y)) return diverged(x) - diverged(y);
+    return (u > v) - (u < v);
+}
+
+/* Runs of the same name are called by their whole path. */
+static bool name_apart(Entry *entries, int count, Error *err) {
+    bool twice[RUNS_MAX] = {false};
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < count; j++)
+            twice[i] |= i != j && !strcmp(entries[i].run.name, entries[j].run.name);
+    for (int i = 0; i < count; i++) {
+        if (!twice[i]) continue;
+        char *whole = strdup(entries[i].run.dir);
+        if (!whole) return error_set(err, ERR_IO, "out of memory");
+        free(entries[i].run.name);
+        entries[i].run.name = whole;
+    }
+    return true;
+}
+
+static bool load_runs(Entry *entries, const Options *o, Error *err) {
+    for (int i = 0; i < o->count; i++) {
+        Entry *e = &entries[i];
+        if (!run_read(&e->run, o->dirs[i], err)) return false;
+        e->result = run_result(&e->run);
+        if (!run_setting(&e->run, "optimizer.name", e->optimizer, sizeof e->optimizer))
+            strcpy(e->optimizer, "-");
+    }
+    if (!name_apart(entries, o->count, err)) return false;
+    qsort(entries, (size_t)o->count, sizeof *entries, by_final_loss);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------- table */
+
+static int width_of(const char *text, int at_least) {
+    int length = (int)strlen(text);
+    return length > at_least ? length : at_least;
+}
+
+static const char *number(char *out, size_t size, const char *format, double value) {
+    snprintf(out, size, isfinite(value) ? format : "-", value);
+    return out;
+}
+
+static const char *duration(char *out, size_t size, double seconds) {
+    return isfinite(seconds) ? format_duration(seconds, out, size) : "-";
+}
+
+static const char *count_text(char *out, size_t size, double count) {
+    return isfinite(count) && count > 0 ? format_count(count, out, size) : "-";
+}
+
+static void print_table_row(const Entry *e, int index, bool winner, int names, int optimizers,
+                            const ChartStyle *style) {
+    char a[32], b[32], c[32], d[32], step[32];
+    const RunResult *r = &e->result;
+    if (isnan(r->best_val)) *step = '\0';
+    else snprintf(step, sizeof step, "@%" PRId64, r->best_step);
+    printf("%s %s%c %-*s%s  %-*s  %10s", winner ? "*" : " ", chart_color(style, index), chart_letter(index),
+           names, e->run.name, chart_color_end(style), optimizers, e->optimizer,
+           number(a, sizeof a, "%.4f", r->final_val));
+    printf("  %8s %-7s", number(a, sizeof a, "%.4f", r->best_val), step);
+    printf("  %10s  %8s  %7s  %8s\n", number(a, sizeof a, "%.2f", exp(r->final_val)),
+           count_text(b, sizeof b, r->tokens_per_s), count_text(c, sizeof c, (double)r->tokens),
+           duration(d, sizeof d, r->time_s));
+}
+
+static void print_table(const Entry *entries, int count, const ChartStyle *style) {
+    int names = 3, optimizers = 9;
+    for (int i = 0; i < count; i++) {
+        names = width_of(entries[i].run.name, names);
+        optimizers = width_of(entries[i].optimizer, optimizers);
+    }
+    printf("    %-*s  %-*s  %10s  %8s %-7s  %10s  %8s  %7s  %8s\n", names, "run", optimizers, "optimizer",
+           "final val", "best val", "@step", "perplexity", "tokens/s", "tokens", "time");
+    bool won = count > 1 && isfinite(entries[0].result.final_val) && !diverged(&entries[0]);
+    for (int i = 0; i < count; i++)
+        print_table_row(&entries[i], i, won && i == 0, names, optimizers, style);
+    if (won) printf("* lowest final validation loss (nats a token)\n");
+}
+
+static bool setting_differs(const Entry *entries, int count, const char *path) {
+    char first[512] = "", other[512];
+    for (int i = 0; i < count; i++) {
+        const char *value = run_setting(&entries[i].run, path, i ? other : first, sizeof other);
+        if (!value) (i ? other : first)[0] = '\0';
+        if (i && strcmp(first, other) != 0) return true;
+    }
+    return false;
+}
+
+/* What makes the table misleading. */
+static void print_notes(const Entry *entries, int count) {
+    static const char *const same[] = {"data.dir", "eval.tokens", "model.block_size"};
+    bool tokens_differ = false;
+    for (int i = 0; i < count; i++) {
+        const Run *run = &entries[i].run;
+        tokens_differ |= entries[i].result.tokens != entries[0].result.tokens;
+        if (run->torn) printf("note: %s: the last line of metrics.jsonl is torn; left out\n", run->name);
+        if (!*run->outcome) printf("note: %s: has not ended (still running, or killed)\n", run->name);
+        else if (strcmp(run->outcome, "finished") != 0) printf("note: %s: %s\n", run->name, run->outcome);
+    }
+    for (size_t k = 0; k < sizeof same / sizeof *same; k++)
+        if (setting_differs(entries, count, same[k]))
+            printf("note: %s differs, so these validation losses are not of the same text\n", same[k]);
+    if (tokens_differ) printf("note: the runs trained on different numbers of tokens\n");
+}
+
+/* ------------------------------------------------------------------------------------------------------ target */
+
+static void print_reached(const Entry *e, int index, const StepRecord *at, int names,
+                          const ChartStyle *style) {
+    char tokens[32], time[32];
+    printf("  %s%c %-*s%s", chart_color(style, index), chart_letter(index), names, e->run.name,
+           chart_color_end(style));
+    if (at)
+        printf("  %8" PRId64 "  %8s  %8s\n", at->step,
+               count_text(tokens, sizeof tokens, (double)at->tokens),
+               duration(time, sizeof time, at->time_s));
+    else printf("  not reached; best %s\n", number(tokens, sizeof tokens, "%.4f", e->result.best_val));
+}
+
+static void print_target(const Entry *entries, int count, double target, const ChartStyle *style) {
+    int names = 3;
+    for (int i = 0; i < count; i++) names = width_of(entries[i].run.name, names);
+    printf("\nfirst evaluation with a validation loss of at most %g\n    %-*s  %8s  %8s  %8s\n", target,
+           names, "run", "step", "tokens", "time");
+    for (int i = 0; i < count; i++)
+        print_reached(&entries[i], i, run_reach(&entries[i].run, target), names, style);
+}
+
+/* ------------------------------------------------------------------------------------------------------- chart */
+
+static bool make_series(const Entry *e, const Options *o, ChartSeries *series, Error *err) {
+    double *x = malloc((e->run.record_count + 1) * sizeof *x),
+           *y = malloc((e->run.record_count + 1) * sizeof *y);
+    *series = (ChartSeries){e->run.name, x, y, 0};
+    if (!x || !y) return error_set(err, ERR_IO, "out of memory");
+    series->count = run_curve(&e->run, o->by, o->train, x, y);
+    return true;
+}
+
+static bool print_chart(const Entry *entries, const Options *o, const ChartStyle *style, Error *err) {
+    char title[64];
+    ChartSeries *series = calloc((size_t)o->count, sizeof *series);
+    bool ok = series || error_set(err, ERR_IO, "out of memory");
+    for (int i = 0; ok && i < o->count; i++) ok = make_series(&entries[i], o, &series[i], err);
+    snprintf(title, sizeof title, "%s loss by %s", o->train ? "training" : "validation", axis_names[o->by]);
+    Chart chart = {title, series, o->count, CHART_ROWS, *style};
+    putchar('\n');
+    ok = ok && chart_print(stdout, &chart, err);
+    for (int i = 0; series && i < o->count; i++) {
+        free((void *)series[i].x);
+        free((void *)series[i].y);
+    }
+    free(series);
+    return ok;
+}
+
+/* ------------------------------------------------------------------------------------------------- differences */
+
+/* "a 0.001   b c 0.02": each value once, after the letters of the runs that have it. */
+static void print_values(char *const *values, int count, const ChartStyle *style) {
+    bool done[RUNS_MAX] = {false};
+    for (int i = 0; i < count; i++) {
+        if (done[i] || !values[i]) continue;
+        printf("  ");
+        for (int j = i; j < count; j++)
+            if (values[j] && !strcmp(values[i], values[j])) {
+                done[j] = true;
+                printf("%s%c%s ", chart_color(style, j), chart_letter(j), chart_color_end(style));
+            }
+        printf("%s", values[i]);
+    }
+    putchar('\n');
+}
+
+static bool print_differences(const Entry *entries, int count, const ChartStyle *style, Error *err) {
+    Run *runs = calloc((size_t)count, sizeof *runs);
+    if (!runs) return error_set(err, ERR_IO, "out of memory");
+    for (int i = 0; i < count; i++) runs[i] = entries[i].run; /* borrowed */
+    int found = 0, width = 0;
+    RunDifference *differences = run_differences(runs, count, &found, err);
+    free(runs);
+    if (!differences) return false;
+    for (int i = 0; i < found; i++) width = width_of(differences[i].path, width);
+    printf(found ? "\nthe configs differ in\n" : "\nthe configs are the same\n");
+    for (int i = 0; i < found; i++) {
+        printf("  %-*s", width, differences[i].path);
+        print_values(differences[i].values, count, style);
+    }
+    run_differences_free(differences, found, count);
+    return true;
+}
+
+static bool compare(Entry *entries, const Options *o, Error *err) {
+    ChartStyle style = chart_style(stdout);
+    if (!load_runs(entries, o, err)) return false;
+    print_table(entries, o->count, &style);
+    print_notes(entries, o->count);
+    if (isfinite(o->target)) print_target(entries, o->count, o->target, &style);
+    if (!print_chart(entries, o, &style, err)) return false;
+    if (o->count > 1 && !print_differences(entries, o->count, &style, err)) return false;
+    return fflush(stdout) == 0 || error_set(err, ERR_IO, "cannot write: %s", strerror(errno));
+}
+
+int main(int argc, char **argv) {
+    Options options;
+    Error err = {0};
+    setlocale(LC_CTYPE, "");
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return print_usage(stdout), 0;
+    if (!parse_options(&options, argc, argv, &err)) return error_print(&err);
+    Entry *entries = calloc((size_t)options.count, sizeof *entries);
+    bool ok = entries ? compare(entries, &options, &err) : error_set(&err, ERR_IO, "out of memory");
+    for (int i = 0; entries && i < options.count; i++) run_free(&entries[i].run);
+    free(entries);
+    return ok ? 0 : error_print(&err);
+}
