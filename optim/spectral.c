@@ -288,11 +288,11 @@ void soft_sign(double tau, float *X, int n, int m, float *work) {
     converge(&e);
 }
 
-/* A = X X^T + tau^-2 I, Y = A / |A|_F, Z = I; T = (3I - Z Y) / 2, Y = Y T, Z = T Z; U = Z X / sqrt(|A|_F)
- */
+/* A = X X^T + tau^-2 I, Y = A / |A|_F, Z = I; T = (3I - Z Y) / 2, Y = Y T, Z = T Z; U = Z X / sqrt(|A|_F).
+ * Whole products, in this order: taking half of a symmetric one would make the iteration unstable. */
 void soft_sign_coupled(double tau, int steps, float *X, int n, int m, float *work) {
     Engine e = stack(tau, X, n, m, work);
-    size_t size = (size_t)n * (size_t)n, diagonal = (size_t)n + 1;
+    size_t ld = (size_t)n, size = ld * ld, diagonal = ld + 1;
     float *Y = e.G, *Z = e.Q, *T = e.P;
     form_gram(&e, true);
     for (size_t i = 0; i < size; i += diagonal) Y[i] += (float)(e.delta * e.delta);
@@ -301,16 +301,15 @@ void soft_sign_coupled(double tau, int steps, float *X, int n, int m, float *wor
     memset(Z, 0, size * sizeof(float));
     for (size_t i = 0; i < size; i += diagonal) Z[i] = 1;
     for (int k = 0; k < steps; k++) {
-        multiply_symmetric(&e, Z, Y, 0, T);
-        for (size_t i = 0; i < size; i++) T[i] *= -0.5f;
+        gemm(n, n, n, -0.5f, Z, ld, false, Y, ld, false, 0, T, ld, e.panel);
         for (size_t i = 0; i < size; i += diagonal) T[i] += 1.5f;
-        multiply_symmetric(&e, Y, T, 0, e.tmp);
+        gemm(n, n, n, 1, Y, ld, false, T, ld, false, 0, e.tmp, ld, e.panel);
         swap(&e.tmp, &Y);
-        multiply_symmetric(&e, T, Z, 0, e.tmp);
+        gemm(n, n, n, 1, T, ld, false, Z, ld, false, 0, e.tmp, ld, e.panel);
         swap(&e.tmp, &Z);
     }
-    multiply_into(&e, gemm_rows(Z, (size_t)n));
-    scale_by(X, (size_t)n * (size_t)m, 1 / sqrt(norm));
+    multiply_into(&e, gemm_rows(Z, ld));
+    scale_by(X, ld * (size_t)m, 1 / sqrt(norm));
 }
 
 /* ---- in double ------------------------------------------------------------------------------------------
@@ -397,7 +396,7 @@ void spectral_map(double (*f)(double s, const void *context), const void *contex
     Eigen eigen = eigen_create((size_t)n, work);
     gram_in_double(X, n, m, eigen.A);
     bool ok = eigen_solve(&eigen, 'V', n);
-    double least = 1e-8 * sqrt(fmax(0, eigen.values[n - 1]));
+    double least = 1e-6 * sqrt(fmax(0, eigen.values[n - 1]));
     if (ok && least == 0) return;
 
     float *V = (float *)eigen.integers; /* free again */
