@@ -356,6 +356,20 @@ static void every_series_should_be_labelled_once_even_where_all_end_together(voi
     free(text);
 }
 
+static void runs_off_the_chart_should_be_labelled_at_its_top(void **state) {
+    (void)state;
+    double x[7][POINTS], y[7][POINTS];
+    ChartSeries s[7];
+    for (int i = 0; i < 7; i++) s[i] = falling("run", i < 4 ? 3 : 100, 1, x[i], y[i]);
+    char *text = draw(s, 7, 80, true, false), *line = strchr(text, '\n') + 1;
+    for (int row = 0; row < 3; row++, line = strchr(line, '\n') + 1) {
+        char label[32], *end = strchr(line, '\n');
+        snprintf(label, sizeof label, "%c run 100.0000\n", 'e' + row);
+        assert_int_equal(strncmp(end + 1 - strlen(label), label, strlen(label)), 0);
+    }
+    free(text);
+}
+
 static void without_color_each_curve_should_carry_its_letter(void **state) {
     (void)state;
     double x[2][POINTS], y[2][POINTS];
@@ -414,6 +428,7 @@ int main(void) {
         cmocka_unit_test(charts_should_fit_the_columns_given),
         cmocka_unit_test(a_straight_line_should_be_drawn_straight),
         cmocka_unit_test(every_series_should_be_labelled_once_even_where_all_end_together),
+        cmocka_unit_test(runs_off_the_chart_should_be_labelled_at_its_top),
         cmocka_unit_test(without_color_each_curve_should_carry_its_letter),
         cmocka_unit_test(nothing_to_draw_should_be_said),
         cmocka_unit_test(odd_values_should_be_drawn_all_the_same),

@@ -77,7 +77,7 @@ ChartRange chart_range(const ChartSeries *series, int count) {
     for (int s = 0; s < count && shown < SERIES_MAX; s++)
         if (series[s].count) tops[shown++] = highest_beyond(&series[s], r.x0 + 0.2 * (r.x1 - r.x0));
     qsort(tops, (size_t)shown, sizeof *tops, by_value);
-    r.y1 = fmin(tops[shown - 1], r.y0 + 3 * (tops[shown / 2] - r.y0));
+    r.y1 = fmin(tops[shown - 1], r.y0 + 2 * (tops[shown / 2] - r.y0));
     if (!(r.y1 > r.y0)) r.y1 = fmax(all, r.y0 + 1e-3 * fmax(1, fabs(r.y0)));
     r.clipped = all > r.y1;
     r.y0 -= 0.02 * (r.y1 - r.y0); /* so that the lowest curve is not on the axis */
@@ -271,7 +271,7 @@ static void print_x_axis(FILE *out, const Canvas *c, const Chart *chart) {
     const bool unicode = chart->style.unicode;
     char labels[COLUMNS_MAX + 1] = "", text[32];
     bool ticks[COLUMNS_MAX] = {false};
-    double step = chart_tick_step(c->range.x1 - c->range.x0, c->columns >= 50 ? 6 : 3), at_x[TICKS_MAX];
+    double step = chart_tick_step(c->range.x1 - c->range.x0, c->columns >= 60 ? 8 : 5), at_x[TICKS_MAX];
     int count = list_ticks(c->range.x0, c->range.x1, step, at_x), end = -1;
     memset(labels, ' ', COLUMNS_MAX);
     for (int i = 0; i < count; i++) {

@@ -51,7 +51,7 @@ typedef struct ChartRange {
 } ChartRange;
 
 /* The part of the plane that is shown: y1 is the highest value beyond the first fifth of the x axis, but no further
- * above the lowest value than three times what the median series is, so that one bad run does not flatten the rest.
+ * above the lowest value than twice what the median series is, so that one bad run does not flatten the rest.
  * x1 <= x0 when there is nothing to show. */
 ChartRange chart_range(const ChartSeries *series, int count);
 
