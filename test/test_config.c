@@ -181,7 +181,7 @@ static void numbers_too_large_should_not_saturate(void **state) {
 static void broken_files_should_be_refused(void **state) {
     (void)state;
     refused_with("", "line 1, column 1: empty, not JSON");
-    refused_with("{" TRAIN "} {}", "line 1, column 24: text behind the end of the document");
+    refused_with("{" TRAIN "} {}", "line 1, column 25: text behind the end of the document");
     refused_with("{\"train\":{\"steps\":0100}}", "line 1, column 19: not a number in JSON");
     refused_with("\xef\xbb\xbf{}", "line 1, column 1: byte order mark; save the file as UTF-8 without one");
     refused_with("{\"data\":{\"dir\":\"a\\u0000b\"}}", "line 1, column 18: \\u0000 in a string");
