@@ -43,8 +43,9 @@ static bool add_folder(Corpus *c, const char *path, Error *err);
 static bool add_path(Corpus *c, const char *path, bool follow, Error *err) {
     struct stat st;
     if (stat(path, &st) != 0)
-        return error_set(err, errno == ENOENT || errno == ENOTDIR ? ERR_DATA : ERR_IO, "%s: %s", path,
-                         strerror(errno));
+        return errno == ENOENT || errno == ENOTDIR
+                   ? error_set(err, ERR_DATA, "%s: no such file or folder; check the name", path)
+                   : error_set(err, ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
     if (S_ISREG(st.st_mode)) return add_file(c, path, err);
     if (!S_ISDIR(st.st_mode)) return error_set(err, ERR_DATA, "%s: neither a file nor a folder", path);
     /* a link to a folder may lead back up: only those that were asked for by name */

@@ -3,8 +3,8 @@
 #include "data/file.h"
 
 #include <cjson/cJSON.h>
+#include <dirent.h>
 #include <errno.h>
-#include <glob.h>
 #include <limits.h>
 #include <math.h>
 #include <stddef.h>
@@ -164,19 +164,28 @@ bool shards_close(ShardWriter *w, Error *err) {
     return w->file == NULL || close_shard(w, err);
 }
 
+/* The number of one of this split's shards, final or temporary, by its file name; -1 for any other name. */
+static int shard_number(const ShardWriter *w, const char *name) {
+    char expected[NAME_MAX + 1];
+    size_t prefix = strlen(w->split);
+    int number;
+    if (strncmp(name, w->split, prefix) != 0 || sscanf(name + prefix, "_%d.bin", &number) != 1) return -1;
+    for (int temporary = 0; temporary <= 1; temporary++) {
+        snprintf(expected, sizeof expected, "%s_%06d.bin%s", w->split, number, temporary ? ".tmp" : "");
+        if (strcmp(name, expected) == 0) return number;
+    }
+    return -1;
+}
+
 /* Shards of an earlier, larger preparation: the loader reads whatever it finds. */
 static bool remove_older(const ShardWriter *w, Error *err) {
-    char pattern[PATH_MAX], last[PATH_MAX];
-    glob_t found;
-    snprintf(pattern, sizeof pattern, "%s/%s_[0-9][0-9][0-9][0-9][0-9][0-9].bin", w->dir, w->split);
-    if (!shard_path(w, w->shard_count, last)) return true;
-    if (glob(pattern, 0, NULL, &found) != 0) return true;
-    bool done = true;
-    for (size_t i = 0; i < found.gl_pathc && done; i++)
-        if (strcmp(found.gl_pathv[i], last) >= 0 && unlink(found.gl_pathv[i]) != 0)
-            done = error_set(err, ERR_IO, "%s: an older shard that cannot be removed: %s",
-                             found.gl_pathv[i], strerror(errno));
-    globfree(&found);
+    DIR *dir = opendir(w->dir);
+    bool done = dir || error_set(err, ERR_IO, "%s: cannot be listed: %s", w->dir, strerror(errno));
+    for (const struct dirent *entry; done && (entry = readdir(dir));)
+        if (shard_number(w, entry->d_name) >= w->shard_count && unlinkat(dirfd(dir), entry->d_name, 0) != 0)
+            done = error_set(err, ERR_IO, "%s/%s: an older shard that cannot be removed: %s", w->dir,
+                             entry->d_name, strerror(errno));
+    if (dir) closedir(dir);
     return done;
 }
 

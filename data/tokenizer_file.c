@@ -75,6 +75,7 @@ static int compare_ids(const void *a, const void *b, void *tokenizer) {
     return compare_bytes(x->text, x->length, y->text, y->length);
 }
 
+/* Free index->ids, whatever comes out. */
 static bool index_create(Index *index, Tokenizer *t, Error *err) {
     *index = (Index){.t = t, .ids = malloc((size_t)t->vocab_size * sizeof *index->ids)};
     if (index->ids == NULL) return error_set(err, ERR_IO, "tokenizer: out of memory");
@@ -82,11 +83,9 @@ static bool index_create(Index *index, Tokenizer *t, Error *err) {
         if (t->tokens[id].text) index->ids[index->count++] = id;
     qsort_r(index->ids, (size_t)index->count, sizeof *index->ids, compare_ids, t);
     for (int i = 1; i < index->count; i++)
-        if (compare_ids(&index->ids[i - 1], &index->ids[i], t) == 0) {
-            free(index->ids);
+        if (compare_ids(&index->ids[i - 1], &index->ids[i], t) == 0)
             return error_set(err, ERR_DATA, "token ids %d and %d have the same bytes", index->ids[i - 1],
                              index->ids[i]);
-        }
     return true;
 }
 
@@ -237,11 +236,8 @@ static Tokenizer *load_vocab_and_merges(const char *vocab, size_t vocab_length, 
     Tokenizer *t = NULL;
     cJSON *json = parse_object(vocab, vocab_length, err);
     bool done = json && (t = begin_vocabulary(&(Vocabulary){.tokens = json}, count_lines(merges), err)) &&
-                index_create(&index, t, err);
-    if (done) {
-        done = add_merge_lines(t, &index, merges, err);
-        free(index.ids);
-    }
+                index_create(&index, t, err) && add_merge_lines(t, &index, merges, err);
+    free(index.ids);
     cJSON_Delete(json);
     if (done) return tokenizer_finish(t, find_end_of_text(t), err);
     tokenizer_free(t);
@@ -289,13 +285,10 @@ static Tokenizer *load_hugging_face(const char *text, size_t length, Error *err)
     Index index = {0};
     Tokenizer *t = NULL;
     bool done =
-        foreign
-            ? error_set(err, ERR_DATA, "%s; only GPT-2's way of byte-level BPE is known here", foreign)
-            : (t = begin_vocabulary(&v, cJSON_GetArraySize(merges), err)) && index_create(&index, t, err);
-    if (done) {
-        done = add_merge_items(t, &index, merges, err);
-        free(index.ids);
-    }
+        foreign ? error_set(err, ERR_DATA, "%s; only GPT-2's way of byte-level BPE is known here", foreign)
+                : (t = begin_vocabulary(&v, cJSON_GetArraySize(merges), err)) &&
+                      index_create(&index, t, err) && add_merge_items(t, &index, merges, err);
+    free(index.ids);
     cJSON_Delete(json);
     if (done) return tokenizer_finish(t, find_end_of_text(t), err);
     tokenizer_free(t);
