@@ -66,8 +66,8 @@ $(OUT)/%.o: %.c $(OUT)/flags
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
 # The run log records compiler flags and commit.
-$(OUT)/train/runlog.o: CFLAGS += -DBUILD_FLAGS='"$(strip $(MODE) $(FP))"' \
-	-DBUILD_COMMIT='"$(shell git describe --always --dirty --abbrev=12 2>/dev/null)"'
+$(OUT)/train/runlog.o: CFLAGS += -DTRAIN_GPT_CFLAGS='"$(strip $(MODE) $(FP))"' \
+	-DTRAIN_GPT_COMMIT='"$(shell git describe --always --dirty --abbrev=12 2>/dev/null)"'
 
 # Changes only when compiler or flags do: everything is then built again.
 $(OUT)/flags: FORCE
