@@ -226,9 +226,9 @@ static void a_note_should_clear_the_line_and_draw_it_again_below(void **state) {
     progress_update(&p, &r, true);
     fflush(p.out);
     size_t before = strlen(text);
-    progress_note(&p, "sample: %s", "It is a truth");
+    progress_note(&p, "sample:\n\t%s", "It \x1b[2Jis a truth");
     fflush(p.out);
-    const char *expected = "\r\x1b[Jsample: It is a truth\n";
+    const char *expected = "\r\x1b[Jsample:\n\tIt ?[2Jis a truth\n";
     assert_memory_equal(text + before, expected, strlen(expected));
     assert_non_null(strstr(text + before + strlen(expected), "1/10 "));
     closed(&p);

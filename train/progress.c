@@ -225,15 +225,20 @@ void progress_update(Progress *p, const StepRecord *record, bool logged) {
 }
 
 void progress_note(Progress *p, const char *format, ...) {
-    bool drawn = p->drawn_columns > 0;
-    erase(p);
+    char *text = NULL;
     va_list args;
     va_start(args, format);
-    vfprintf(p->out, format, args);
+    int length = vasprintf(&text, format, args);
     va_end(args);
-    fputc('\n', p->out);
+    if (length < 0) return;
+    for (char *c = text; *c; c++) /* a model may say anything, escape sequences too */
+        if (((unsigned char)*c < ' ' && *c != '\n' && *c != '\t') || *c == 0x7f) *c = '?';
+    bool drawn = p->drawn_columns > 0;
+    erase(p);
+    fprintf(p->out, "%s\n", text);
     if (drawn) draw(p);
     fflush(p->out);
+    free(text);
 }
 
 void progress_close(Progress *p) {

@@ -32,7 +32,7 @@ void progress_open(Progress *progress, FILE *out, int64_t total_steps);
  * terminal. */
 void progress_update(Progress *progress, const StepRecord *record, bool logged);
 
-/* Prints whole lines above the live line. A newline is added. */
+/* Prints whole lines above the live line. A newline is added; control characters come out as "?". */
 void progress_note(Progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Leaves the last state of the live line on the screen. */
