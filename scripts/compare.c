@@ -33,7 +33,7 @@ typedef struct Entry {
     char optimizer[64];
 } Entry;
 
-static const char *const axis_names[] = {[BY_STEP] = "step", [BY_TOKENS] = "tokens", [BY_TIME] = "seconds"};
+static const char *const axis_names[] = {[BY_STEP] = "step", [BY_TOKENS] = "tokens", [BY_TIME] = "time (s)"};
 
 /* ----------------------------------------------------------------------------------------------- command line */
 
