@@ -57,6 +57,7 @@ static bool info_parse(const cJSON *json, const char *path, DatasetInfo *info, E
 bool dataset_info(const char *dir, DatasetInfo *info, Error *err) {
     char path[PATH_MAX];
     size_t length;
+    *info = (DatasetInfo){0};
     if (snprintf(path, sizeof path, "%s/dataset.json", dir) >= (int)sizeof path)
         return error_set(err, ERR_DATA, "%.80s...: name too long", dir);
     if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
