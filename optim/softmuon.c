@@ -59,13 +59,13 @@ static void observe(const OptimGroup *group, const OptimTensor *tensor, const Op
 /* One matrix of the group, and where its singular values go. */
 typedef struct Sample {
     const OptimTensor *tensor;
-    OptimPiece piece; /* without work */
+    OptimPiece piece;
     float *values;
 } Sample;
 
-/* Every matrix of the group in `samples`, if not NULL; returns how many. `value_count` and `work_floats`: of all
- * singular values, and of the work that any matrix needs. */
-static int list_samples(const OptimGroup *group, Sample *samples, size_t *value_count,
+/* Every matrix of the group, in `samples` unless that is NULL; returns how many. Also the number of all their
+ * singular values, which go to `values`, and the most work that any matrix needs. */
+static int list_samples(const OptimGroup *group, Sample *samples, float *values, size_t *value_count,
                         size_t *work_floats) {
     int count = 0;
     *value_count = *work_floats = 0;
@@ -74,9 +74,8 @@ static int list_samples(const OptimGroup *group, Sample *samples, size_t *value_
         int parts = fuse_split(group->hyper) ? 1 : p->split, rows = p->rows / parts;
         size_t size = (size_t)rows * (size_t)p->cols, work = muon_work_size(group->hyper, rows, p->cols);
         for (int i = 0; i < parts; i++, count++) {
-            OptimPiece piece = {.begin = (size_t)i * size, .end = (size_t)(i + 1) * size, rows, p->cols};
-            if (samples)
-                samples[count] = (Sample){&group->tensors[t], piece, samples[0].values + *value_count};
+            OptimPiece piece = {.begin = (size_t)i * size, .rows = rows, .cols = p->cols};
+            if (samples) samples[count] = (Sample){&group->tensors[t], piece, values + *value_count};
             *value_count += (size_t)(rows < p->cols ? rows : p->cols);
         }
         if (work > *work_floats) *work_floats = work;
@@ -104,22 +103,19 @@ static bool measure_samples(OptimGroup *group, Sample *samples, int count, float
 
 static bool measure(OptimGroup *group, Error *err) {
     size_t value_count, work_floats;
-    int count = list_samples(group, NULL, &value_count, &work_floats);
-    work_floats = (work_floats + 15) / 16 * 16;
-    Sample *samples = memory_alloc((size_t)count, sizeof *samples, "SoftMuon's statistics", err);
-    float *values =
-        samples ? memory_alloc(value_count, sizeof *values, "SoftMuon's singular values", err) : NULL;
-    float *work = values ? memory_alloc((size_t)group->threads, work_floats * sizeof *work,
-                                        "SoftMuon's singular values", err)
-                         : NULL;
-    bool ok = work != NULL;
+    int count = list_samples(group, NULL, NULL, &value_count, &work_floats);
+    const char *what = "SoftMuon's singular values";
+    Sample *samples = NULL;
+    float *values = NULL, *work = NULL;
+    bool ok = (samples = memory_alloc((size_t)count, sizeof *samples, what, err)) &&
+              (values = memory_alloc(value_count, sizeof *values, what, err)) &&
+              (work = memory_alloc((size_t)group->threads, work_floats * sizeof *work, what, err));
     if (ok) {
-        samples[0].values = values;
-        list_samples(group, samples, &value_count, &work_floats);
-        ok = measure_samples(group, samples, count, work, (work_floats + 15) / 16 * 16);
-        if (!ok)
-            error_set(err, ERR_DIVERGED, "SoftMuon: LAPACK found no singular values of the %s",
-                      "momentum; is it finite?");
+        list_samples(group, samples, values, &value_count, &work_floats);
+        ok = measure_samples(group, samples, count, work, work_floats) ||
+             error_set(err, ERR_DIVERGED,
+                       "SoftMuon: LAPACK finds no singular values at step %lld; are all weights finite?",
+                       (long long)group->step);
     }
     if (ok) temperature_measure(group, &(SamplePart){values, value_count}, 1);
     memory_free(samples);

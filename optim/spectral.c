@@ -415,5 +415,5 @@ size_t spectral_work_size(int n, int m) {
     size_t engine = 5 * square + gemm_work_size(m);
     size_t integers = 3 + 5 * rows, rotation = square + gemm_work_size(n);
     size_t eigen = 2 * eigen_doubles(rows) + (integers > rotation ? integers : rotation);
-    return engine > eigen ? engine : eigen;
+    return round_up(engine > eigen ? engine : eigen);
 }

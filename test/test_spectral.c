@@ -157,13 +157,13 @@ static void keep_worst(double *worst, double error) {
 static void soft_sign_should_match_svds_at_every_temperature(void **state) {
     (void)state;
     double worst[5][10] = {{0}};
-    EACH_SHAPE(k) EACH_SPECTRUM(s) for (int i = 0; i < 5; i++) {
+    EACH_SHAPE(k) EACH_SPECTRUM(s) for (int i = 0; i < 5; i += 2) {
         Case c = case_create(SHAPES[k][0], SHAPES[k][1], s, pow(10, i), 1);
         for (int t = 0; t < 10; t++) keep_worst(&worst[i][t], error_of(SOFT, pow(10, t), 0, &c, soft));
         case_free(&c);
     }
     print_message("condition | worst relative error at tau = 1, 10, ... 1e9\n");
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i += 2) {
         print_message("      1e%d |", i);
         for (int t = 0; t < 10; t++) print_message(" %.0e", worst[i][t]);
         print_message("\n");
