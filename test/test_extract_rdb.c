@@ -119,22 +119,22 @@ static void write_object(const Bytes *object, uint32_t claimed) {
     write_database(&index, packed, size + 4);
 }
 
-/* Runs the program; `out` gets what it printed on stdout (stderr goes nowhere). Returns its exit code. */
+/* Runs the program; `out` gets what it printed, errors included. Returns its exit code. */
 static int run(const char *object, char *out, size_t size) {
     char base[128], path[128], *argv[] = {(char[]){"extract_rdb"}, base, (char *)object, NULL};
     snprintf(base, sizeof base, "%s/x", dir);
     snprintf(path, sizeof path, "%s/out", dir);
     fflush(NULL);
-    int to = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600), nowhere = open("/dev/null", O_WRONLY);
+    int to = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     int saved_out = dup(1), saved_err = dup(2);
-    dup2(to, 1), dup2(nowhere, 2);
+    dup2(to, 1), dup2(to, 2);
     int code = extract_main(object ? 3 : 2, argv);
     fflush(NULL);
     dup2(saved_out, 1), dup2(saved_err, 2);
     ssize_t length = pread(to, out, size - 1, 0);
     assert_true(length >= 0);
     out[length] = '\0';
-    close(to), close(nowhere), close(saved_out), close(saved_err);
+    close(to), close(saved_out), close(saved_err);
     return code;
 }
 
@@ -142,7 +142,7 @@ static int run(const char *object, char *out, size_t size) {
 
 static void strings_should_come_out_a_line_each(void **state) {
     (void)state;
-    char out[256];
+    char out[512];
     Bytes object = novel();
     write_object(&object, (uint32_t)object.size);
     assert_int_equal(run("novel", out, sizeof out), 0);
@@ -151,7 +151,7 @@ static void strings_should_come_out_a_line_each(void **state) {
 
 static void without_an_object_the_names_should_be_listed(void **state) {
     (void)state;
-    char out[256];
+    char out[512];
     Bytes object = novel();
     write_object(&object, (uint32_t)object.size);
     assert_int_equal(run(NULL, out, sizeof out), 0);
@@ -160,17 +160,19 @@ static void without_an_object_the_names_should_be_listed(void **state) {
 
 static void objects_that_are_not_there_should_be_refused(void **state) {
     (void)state;
-    char out[256];
+    char out[512];
     assert_int_equal(run("novel", out, sizeof out), ERR_IO); /* no files yet */
     Bytes object = novel();
     write_object(&object, (uint32_t)object.size);
     assert_int_equal(run("nove", out, sizeof out), ERR_DATA);
+    assert_int_equal(run("novelty", out, sizeof out), ERR_DATA);
+    assert_non_null(strstr(out, "no object 'novelty' in it"));
     assert_int_equal(run("empty", out, sizeof out), ERR_DATA);
 }
 
 static void objects_cut_anywhere_should_be_refused(void **state) {
     (void)state;
-    char out[256];
+    char out[512];
     Bytes object = novel();
     for (size_t size = object.size; size-- > 0;) {
         object.size = size;
@@ -181,19 +183,20 @@ static void objects_cut_anywhere_should_be_refused(void **state) {
 
 static void a_wrong_size_should_be_refused_before_it_is_allocated(void **state) {
     (void)state;
-    char out[256];
+    char out[512];
     Bytes object = novel();
     const uint32_t claims[] = {0,        1,         (uint32_t)object.size - 1, (uint32_t)object.size + 1,
                                1u << 31, UINT32_MAX};
     for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
         write_object(&object, claims[i]);
         assert_int_equal(run("novel", out, sizeof out), ERR_DATA);
+        assert_true(claims[i] < 1u << 31 || strstr(out, "cannot unpack to"));
     }
 }
 
 static void an_index_cut_anywhere_should_be_refused(void **state) {
     (void)state;
-    char out[256];
+    char out[512];
     Bytes index = index_of(40);
     unsigned char nothing[40] = {0};
     for (; index.size-- > 0;) {
@@ -204,7 +207,7 @@ static void an_index_cut_anywhere_should_be_refused(void **state) {
 
 static void a_database_shorter_than_its_index_says_should_be_refused(void **state) {
     (void)state;
-    char out[256];
+    char out[512];
     Bytes index = index_of(1u << 30);
     unsigned char nothing[40] = {0};
     write_database(&index, nothing, sizeof nothing);
