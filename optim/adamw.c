@@ -22,7 +22,7 @@ static const Field fields[] = {
     {0},
 };
 
-static void adamw_update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+static void update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const AdamW *h = group->hyper;
     const float b1 = (float)h->beta1, rest1 = (float)(1 - h->beta1);
     const float b2 = (float)h->beta2, rest2 = (float)(1 - h->beta2), eps = (float)h->eps;
@@ -51,5 +51,5 @@ const Optimizer optimizer_adamw = {
     .hyper_size = sizeof(AdamW),
     .roles = ROLES_ALL,
     .slots = (const char *const[]){"m", "v", NULL},
-    .update = adamw_update,
+    .update = update,
 };

@@ -1,11 +1,9 @@
 /* momentum.h: the running average of gradients, in both forms that papers and codes use.
  *
- *     ema:  m <- beta m + (1 - beta) g,      from m = 0               (papers)
- *     sum:  m <- beta m + (1 - dampening) g, the first m is g         (torch.optim, the authors of
- * SoftSignum)
+ *     ema:  m <- beta m + (1 - beta) g        from m = 0: the papers
+ *     sum:  m <- beta m + (1 - dampening) g   the first m is g: torch.optim, the authors of SoftSignum
  *
- * Nesterov's variant looks one step ahead: beta m + gain g with the new m, gain = 1 - beta (ema) or 1
- * (sum).
+ * Nesterov's variant looks a step ahead: beta m + gain g with the new m; gain is 1 - beta (ema) or 1 (sum).
  */
 #ifndef OPTIM_MOMENTUM_H
 #define OPTIM_MOMENTUM_H

@@ -20,11 +20,11 @@ static const Field fields[] = {
     {0},
 };
 
-static const char *sgd_check(const void *hyper) {
+static const char *check(const void *hyper) {
     return momentum_check(&((const Sgd *)hyper)->momentum);
 }
 
-static void sgd_update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+static void update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const Sgd *h = group->hyper;
     const MomentumRule rule = momentum_rule(&h->momentum, group->step, false);
     const float lr = (float)tensor->lr, wd = (float)tensor->weight_decay;
@@ -48,8 +48,8 @@ const Optimizer optimizer_sgd = {
     .weight_decay = 0,
     .fields = fields,
     .hyper_size = sizeof(Sgd),
-    .check = sgd_check,
+    .check = check,
     .roles = ROLES_ALL,
     .slots = (const char *const[]){"momentum", NULL},
-    .update = sgd_update,
+    .update = update,
 };

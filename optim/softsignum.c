@@ -3,8 +3,8 @@
  *     m <- beta m + (1 - beta) g
  *     W <- (1 - lr wd) W - lr tanh(tau m)      tau = infinity, then falls: see temperature.h
  *
- * Source: arXiv 2605.31371. This is the paper's form; momentum_form "sum" with tau_max 20 is the authors'
- * code, without its options that scale lr by the norm of all gradients.
+ * Source: arXiv 2605.31371. Defaults are the paper's form; momentum_form "sum" with tau_max 20 is the
+ * authors' code, but for its options that scale lr by the norm of all gradients.
  */
 #include "core/memory.h"
 #include "optim/elementwise.h"
@@ -22,14 +22,12 @@ static const Field fields[] = {
     {0},
 };
 
-static const char *softsignum_check(const void *hyper) {
+static const char *check(const void *hyper) {
     return momentum_check(&((const SoftSignum *)hyper)->momentum);
 }
 
-/* Before the statistics are taken, all momentum must be up to date; at any other step `update` does this
- * too. */
-static void softsignum_observe(const OptimGroup *group, const OptimTensor *tensor,
-                               const OptimPiece *piece) {
+/* Brings all momentum up to date before its statistics are taken; at other steps `update` does. */
+static void observe(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const SoftSignum *h = group->hyper;
     if (!temperature_is_due(group, &h->temperature)) return;
     const MomentumRule rule = momentum_rule(&h->momentum, group->step, false);
@@ -38,7 +36,7 @@ static void softsignum_observe(const OptimGroup *group, const OptimTensor *tenso
     for (size_t i = piece->begin; i < piece->end; i++) m[i] = rule.keep * m[i] + rule.gain * g[i];
 }
 
-static bool softsignum_agree(OptimGroup *group, Error *err) {
+static bool agree(OptimGroup *group, Error *err) {
     const SoftSignum *h = group->hyper;
     if (temperature_is_due(group, &h->temperature)) {
         SamplePart *parts =
@@ -79,13 +77,12 @@ static void count_saturated(float least, MomentumRule rule, const OptimTensor *t
     piece->counted[1] += (double)(piece->end - piece->begin);
 }
 
-static void softsignum_update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+static void update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const SoftSignum *h = group->hyper;
-    const bool hard = isinf(group->temperature),
-               done = group->scalars[SCALAR_MEASURED_STEP] == (double)group->step;
+    const bool done = group->scalars[SCALAR_MEASURED_STEP] == (double)group->step;
     const MomentumRule rule = momentum_rule(&h->momentum, group->step, done);
     const float tau = (float)group->temperature;
-    switch (hard ? MAP_SIGN : (SoftMap)h->temperature.map) {
+    switch (isinf(tau) ? MAP_SIGN : (SoftMap)h->temperature.map) {
     case MAP_SIGN: step(MAP_SIGN, 1, rule, tensor, piece); break;
     case MAP_TANH: step(MAP_TANH, tau, rule, tensor, piece); break;
     case MAP_ALGEBRAIC: step(MAP_ALGEBRAIC, tau, rule, tensor, piece); break;
@@ -105,11 +102,11 @@ const Optimizer optimizer_softsignum = {
     .weight_decay = 0.1,
     .fields = fields,
     .hyper_size = sizeof(SoftSignum),
-    .check = softsignum_check,
+    .check = check,
     .roles = ROLES_ALL,
     .slots = (const char *const[]){"momentum", NULL},
     .scalars = (const char *const[]){TEMPERATURE_SCALARS, NULL},
-    .observe = softsignum_observe,
-    .agree = softsignum_agree,
-    .update = softsignum_update,
+    .observe = observe,
+    .agree = agree,
+    .update = update,
 };
