@@ -16,8 +16,9 @@
 static const struct {
     const char *name;
     size_t size;
-} DTYPES[] = {[DTYPE_F32] = {"F32", 4},   [DTYPE_F64] = {"F64", 8}, [DTYPE_F16] = {"F16", 2},
-              [DTYPE_BF16] = {"BF16", 2}, [DTYPE_I32] = {"I32", 4}, [DTYPE_I64] = {"I64", 8}};
+} DTYPES[] = {[DTYPE_F32] = {"F32", 4},   [DTYPE_F64] = {"F64", 8},  [DTYPE_F16] = {"F16", 2},
+              [DTYPE_BF16] = {"BF16", 2}, [DTYPE_I32] = {"I32", 4},  [DTYPE_I64] = {"I64", 8},
+              [DTYPE_U8] = {"U8", 1},     [DTYPE_BOOL] = {"BOOL", 1}};
 
 static unsigned char *read_file(const char *path, size_t *size, Error *err) {
     struct stat info;
@@ -46,13 +47,33 @@ static bool whole(const cJSON *item, size_t *out) {
     return (double)*out == item->valuedouble;
 }
 
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* An object whose keys are all different? */
+static bool is_plain_object(const cJSON *json) {
+    if (!cJSON_IsObject(json)) return false;
+    int count = cJSON_GetArraySize(json);
+    char **names = malloc((size_t)count * sizeof *names + 1);
+    bool plain = names != NULL;
+    int n = 0;
+    const cJSON *item;
+    if (names) cJSON_ArrayForEach(item, json) names[n++] = item->string;
+    if (names) qsort(names, (size_t)n, sizeof *names, by_name);
+    for (int i = 1; i < n && plain; i++) plain = strcmp(names[i - 1], names[i]) != 0;
+    free(names);
+    return plain;
+}
+
 /* One entry of the header; begin and end are byte offsets into the data. */
 static bool parse_tensor(SafeTensor *t, const cJSON *entry, size_t *begin, size_t *end) {
     const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(entry, "dtype");
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(entry, "shape");
     const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(entry, "data_offsets"), *dim;
     *t = (SafeTensor){.name = entry->string, .count = 1};
-    if (!cJSON_IsString(dtype) || !cJSON_IsArray(shape) || cJSON_GetArraySize(offsets) != 2 ||
+    if (!is_plain_object(entry) || !cJSON_IsString(dtype) || !cJSON_IsArray(shape) ||
+        !cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         cJSON_GetArraySize(shape) > SAFETENSORS_MAX_DIMS)
         return false;
     int known = sizeof DTYPES / sizeof *DTYPES, type = 0;
@@ -76,22 +97,6 @@ static int by_data(const void *a, const void *b) {
     return (x->count > 0) - (y->count > 0); /* empty tensors first */
 }
 
-static int by_name(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool has_duplicates(const cJSON *header, int count) {
-    char **names = malloc((size_t)(count ? count : 1) * sizeof *names);
-    bool found = names == NULL;
-    int n = 0;
-    const cJSON *item;
-    if (names) cJSON_ArrayForEach(item, header) names[n++] = item->string;
-    if (names) qsort(names, (size_t)n, sizeof *names, by_name);
-    for (int i = 1; i < n && !found; i++) found = strcmp(names[i - 1], names[i]) == 0;
-    free(names);
-    return found;
-}
-
 static bool parse(SafeTensors *file, const char *path, size_t size, Error *err) {
     uint64_t length = 0;
     for (int i = 7; i >= 0 && size >= 8; i--) length = length << 8 | file->bytes[i];
@@ -107,11 +112,11 @@ static bool parse(SafeTensors *file, const char *path, size_t size, Error *err) 
     file->header = json_parse(text, (size_t)length, path, ERR_CHECKPOINT, err);
     memory_free(text);
     if (file->header == NULL) return false;
-    int entries = cJSON_IsObject(file->header) ? cJSON_GetArraySize(file->header) : -1;
-    if (entries < 0 || has_duplicates(file->header, entries))
+    if (!is_plain_object(file->header))
         return error_set(err, ERR_CHECKPOINT, "%s: the header is not an object with one entry a tensor",
                          path);
-    file->tensors = memory_alloc((size_t)entries + 1, sizeof *file->tensors, path, err);
+    file->tensors =
+        memory_alloc((size_t)cJSON_GetArraySize(file->header) + 1, sizeof *file->tensors, path, err);
     if (file->tensors == NULL) return false;
 
     const cJSON *entry;
@@ -191,6 +196,8 @@ double safetensor_value(const SafeTensor *tensor, size_t i) {
     case DTYPE_F64: return full;
     case DTYPE_F16: return half_value((uint16_t)bits);
     case DTYPE_I32: return (int32_t)bits32;
+    case DTYPE_U8:
+    case DTYPE_BOOL: return bits32;
     default: return (double)(int64_t)bits;
     }
 }

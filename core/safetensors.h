@@ -19,7 +19,16 @@
 
 #define SAFETENSORS_MAX_DIMS 8
 
-typedef enum { DTYPE_F32, DTYPE_F64, DTYPE_F16, DTYPE_BF16, DTYPE_I32, DTYPE_I64 } Dtype;
+typedef enum {
+    DTYPE_F32, /* named as in the file: "F32" */
+    DTYPE_F64,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_I32,
+    DTYPE_I64,
+    DTYPE_U8,
+    DTYPE_BOOL
+} Dtype;
 
 typedef struct SafeTensor {
     char *name;

@@ -24,11 +24,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE       GEMM_NR
-#define GROUP      4                  /* tiles that share one sweep over a layer's weights */
-#define HEAD_BYTES ((size_t)64 << 20) /* logits held at a time: about what a last-level cache holds */
-#define HEAD_ROWS  192                /* vocabulary rows of one task of the head */
-#define LN_EPS     1e-5f
+#define TILE      GEMM_NR
+#define GROUP     4   /* tiles that share one sweep over a layer's weights */
+#define HEAD_ROWS 192 /* vocabulary rows of one task of the head */
+#define LN_EPS    1e-5f
+#ifndef HEAD_BYTES /* logits held at a time: about what a last-level cache holds; tests shrink it */
+#define HEAD_BYTES ((size_t)64 << 20)
+#endif
 
 static inline int ceil_div(int a, int b) {
     return (a + b - 1) / b;
@@ -372,8 +374,21 @@ static void lay_out_acts(const GPT2 *model, Activations *a, Arena *arena) {
     a->scratch = arena_take(arena, (size_t)model->threads * a->scratch_size);
 }
 
+/* Is it a size that some machine has? Only then do products of sizes fit their types. */
+static bool is_feasible(GPT2Config m, int max_B) {
+    double C = m.C, L = m.L, tokens = (double)max_B * ((double)m.T + TILE);
+    double floats = 12 * L * C * C + (m.V + (double)m.T) * C + 20 * (L + 1) * C * tokens;
+    return floats < 0x1p40 && m.L < 1 << 16 && m.T < 1 << 30 && m.V < 1 << 30;
+}
+
 bool gpt2_plan(GPT2 *model, GPT2Config config, int max_B, int threads, size_t *param_bytes,
                size_t *act_bytes, Error *err) {
+    *param_bytes = *act_bytes = 0;
+    if (!is_feasible(config, max_B)) {
+        *model = (GPT2){0};
+        return error_set(err, ERR_CONFIG, "no machine holds %d layers, %d channels, %d ids, batches of %d x %d",
+                         config.L, config.C, config.V, max_B, config.T);
+    }
     *model =
         (GPT2){.config = config, .Vp = ceil_div(config.V, 128) * 128, .max_B = max_B, .threads = threads};
     size_t L = (size_t)config.L;
@@ -381,8 +396,10 @@ bool gpt2_plan(GPT2 *model, GPT2Config config, int max_B, int threads, size_t *p
     model->w.layers = calloc(L, sizeof(LayerTensors));
     model->g.layers = calloc(L, sizeof(LayerTensors));
     Activations *a = model->acts = calloc(1, sizeof *model->acts);
-    if (!model->params || !model->w.layers || !model->g.layers || !a)
+    if (!model->params || !model->w.layers || !model->g.layers || !a) {
+        gpt2_free(model);
         return error_set(err, ERR_IO, "model: out of memory");
+    }
 
     int S = ceil_div(config.T, TILE);
     a->max_tiles = max_B * S;
@@ -407,7 +424,10 @@ bool gpt2_create(GPT2 *model, GPT2Config config, int max_B, int threads, Error *
     if (!gpt2_plan(model, config, max_B, threads, &param_bytes, &act_bytes, err)) return false;
     model->param_memory = memory_alloc(param_bytes, 1, "weights and gradients", err);
     if (model->param_memory) model->act_memory = memory_alloc(act_bytes, 1, "activations", err);
-    if (!model->act_memory) return false;
+    if (!model->act_memory) {
+        gpt2_free(model);
+        return false;
+    }
     Arena weights = {.base = model->param_memory},
           gradients = {.base = weights.base + param_bytes / 2 / sizeof(float)};
     Arena acts = {.base = model->act_memory};
@@ -461,7 +481,7 @@ typedef struct Share {
 
 static Share share_of(const GPT2 *model, int id) {
     const Activations *a = model->acts;
-    int n = model->threads, teams = 1, least = 0;
+    int n = omp_get_num_threads(), teams = 1, least = 0; /* may be fewer than asked for */
     for (int k = 1; k <= n; k++) { /* the number of teams that keeps the slowest thread shortest */
         if (n % k != 0) continue;
         int longest = ceil_div(ceil_div(a->B, k) * a->S, n / k);
@@ -607,6 +627,8 @@ static void head_loss(const GPT2 *model, int tile0, int tiles) {
 #pragma omp for schedule(static)
     for (int i = 0; i < tiles; i++) {
         int seq = (tile0 + i) / a->S, pos = (tile0 + i) % a->S * TILE;
+        float *lse_i = at(a->head_lse, 1, i);
+        for (int t = 0; t < TILE; t++) lse_i[t] = INFINITY; /* an empty lane: all its probabilities are 0 */
         for (int t = 0; t < min_int(TILE, a->T - pos); t++) {
             float max = -INFINITY;
             double sum = 0;
@@ -617,7 +639,7 @@ static void head_loss(const GPT2 *model, int tile0, int tiles) {
                        exp((double)at(a->block_max, a->head_tiles, b)[i * TILE + t] - max);
             double lse = max + log(sum);
             int target = a->targets[seq * a->T + pos + t];
-            at(a->head_lse, 1, i)[t] = (float)lse;
+            lse_i[t] = (float)lse;
             a->loss[(tile0 + i) * TILE + t] = lse - at(a->logits, V, i)[(size_t)target * TILE + (size_t)t];
         }
     }
@@ -636,14 +658,13 @@ static void head_backward(const GPT2 *model, int tile0, int tiles) {
                 tokens = min_int(TILE, a->T - pos);
             float *restrict x = at(a->logits, V, i) + (size_t)row * TILE;
             const float *restrict lse = at(a->head_lse, 1, i);
-            float scale[TILE] = {0}; /* lanes beyond the sequence get no gradient */
-            for (int t = 0; t < tokens; t++) scale[t] = a->gradient_scale;
+            float scale = a->gradient_scale;
             for (int v = 0; v < rows; v++)
                 for (int t = 0; t < TILE; t++)
-                    x[v * TILE + t] = fast_expf(x[v * TILE + t] - lse[t]) * scale[t];
+                    x[v * TILE + t] = fast_expf(x[v * TILE + t] - lse[t]) * scale;
             for (int t = 0; t < tokens; t++) {
                 int target = a->targets[seq * a->T + pos + t] - row;
-                if (target >= 0 && target < rows) x[target * TILE + t] -= scale[t];
+                if (target >= 0 && target < rows) x[target * TILE + t] -= scale;
             }
         }
     int rows_a_task = min_int(HEAD_ROWS, ceil_div(ceil_div(V, 8), 48) * 48);
@@ -783,6 +804,9 @@ static void layer_weights_backward(const GPT2 *model, int l) {
 static void embedding_backward(const GPT2 *model, const float *dres) {
     const Activations *a = model->acts;
     int C = model->config.C;
+    size_t behind = (size_t)(model->config.T - a->T) * (size_t)C; /* positions beyond this batch */
+#pragma omp single nowait
+    if (!a->accumulate) memset(model->g.wpe + (size_t)a->T * (size_t)C, 0, behind * sizeof(float));
 #pragma omp for schedule(dynamic)
     for (int c = 0; c < C; c += TILE)
         for (int tile = 0; tile < a->tiles; tile++) {

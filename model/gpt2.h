@@ -51,7 +51,8 @@ typedef struct GPT2 {
     void *param_memory, *act_memory;
 } GPT2;
 
-/* Allocates weights, gradients and room for batches of up to max_B sequences. */
+/* Allocates weights, gradients and room for batches of up to max_B sequences. After a failure nothing is left to
+ * free, here and in gpt2_plan. */
 bool gpt2_create(GPT2 *model, GPT2Config config, int max_B, int threads, Error *err);
 void gpt2_free(GPT2 *model);
 

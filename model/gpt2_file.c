@@ -17,13 +17,34 @@ static bool read_int(const cJSON *json, const char *key, const char *path, int *
     return true;
 }
 
+/* Settings of Hugging Face that change the computation: the value that is GPT-2's, also when it is absent. */
+static const char *other_setting(const cJSON *json, int C) {
+    static const struct {
+        const char *key, *value; /* as JSON */
+    } GPT2_HAS[] = {{"model_type", "\"gpt2\""},
+                    {"activation_function", "\"gelu_new\""},
+                    {"tie_word_embeddings", "true"},
+                    {"scale_attn_weights", "true"},
+                    {"scale_attn_by_inverse_layer_idx", "false"},
+                    {"add_cross_attention", "false"}};
+    for (size_t i = 0; i < sizeof GPT2_HAS / sizeof *GPT2_HAS; i++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, GPT2_HAS[i].key);
+        char *text = item ? cJSON_PrintUnformatted(item) : NULL;
+        bool other = item && (!text || strcmp(text, GPT2_HAS[i].value) != 0);
+        cJSON_free(text);
+        if (other) return GPT2_HAS[i].key;
+    }
+    const cJSON *epsilon = cJSON_GetObjectItemCaseSensitive(json, "layer_norm_epsilon");
+    const cJSON *inner = cJSON_GetObjectItemCaseSensitive(json, "n_inner");
+    if (epsilon && epsilon->valuedouble != 1e-5) return "layer_norm_epsilon";
+    return inner && !cJSON_IsNull(inner) && inner->valuedouble != 4.0 * C ? "n_inner" : NULL;
+}
+
 bool gpt2_file_config(GPT2Config *config, const char *dir, Error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/config.json", dir);
     cJSON *json = json_read(path, CONFIG_LIMIT, ERR_CHECKPOINT, err);
     if (json == NULL) return false;
-    const char *activation =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "activation_function"));
     *config = (GPT2Config){.bias = true};
     bool ok = read_int(json, "vocab_size", path, &config->V, err) &&
               read_int(json, "n_positions", path, &config->T, err) &&
@@ -33,9 +54,8 @@ bool gpt2_file_config(GPT2Config *config, const char *dir, Error *err) {
     if (ok && config->C % config->NH != 0)
         ok = error_set(err, ERR_CHECKPOINT, "%s: n_embd %d does not divide into %d heads", path, config->C,
                        config->NH);
-    if (ok && activation && strcmp(activation, "gelu_new") != 0)
-        ok = error_set(err, ERR_CHECKPOINT, "%s: activation_function \"%s\"; GPT-2's is \"gelu_new\"", path,
-                       activation);
+    const char *other = ok ? other_setting(json, config->C) : NULL;
+    if (other) ok = error_set(err, ERR_CHECKPOINT, "%s: \"%s\" is not what GPT-2 has", path, other);
     cJSON_Delete(json);
     return ok;
 }
