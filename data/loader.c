@@ -4,6 +4,7 @@
 #include "data/loader.h"
 #include "core/memory.h"
 #include "core/rng.h"
+#include "data/dataset.h"
 #include <dirent.h>
 #include <endian.h>
 #include <errno.h>
@@ -15,8 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAGIC = 20240520, VERSION = 1, HEADER_BYTES = 256 * 4, TOKEN_BYTES = 2 };
-enum { FEISTEL_ROUNDS = 8 };
+enum { HEADER_BYTES = SHARD_HEADER_INTS * 4, TOKEN_BYTES = 2, FEISTEL_ROUNDS = 8 };
 
 /* Keeps the order of windows apart from other draws that use the run's seed. */
 #define ORDER_TAG 0x6f72646572u
@@ -93,12 +93,12 @@ static bool check_header(LoaderShard *shard, int64_t file_bytes, Error *err) {
     if (!read_fully(shard, header, sizeof header, 0, err)) return false;
     uint32_t magic = le32toh(header[0]), version = le32toh(header[1]);
     int64_t count = (int32_t)le32toh(header[2]), expected = HEADER_BYTES + count * TOKEN_BYTES;
-    if (magic != MAGIC || version != VERSION)
+    if (magic != SHARD_MAGIC || version != SHARD_VERSION)
         return error_set(err, ERR_DATA,
                          "%s: magic %" PRIu32 " version %" PRIu32
                          " at byte 0, not %d version %d: no shard of 16-bit "
                          "tokens (`./prepare` writes them)",
-                         shard->path, magic, version, MAGIC, VERSION);
+                         shard->path, magic, version, SHARD_MAGIC, SHARD_VERSION);
     if (count <= 0)
         return error_set(err, ERR_DATA, "%s: the header says %" PRId64 " tokens (byte 8); prepare it again",
                          shard->path, count);
