@@ -242,6 +242,22 @@ static void uncovered_tensor_should_be_refused(void **state) {
     assert_string_equal(err.text, "no optimizer covers h.0.ln_1.bias (role vector)");
 }
 
+static void state_that_fits_no_memory_should_be_refused(void **state) {
+    (void)state;
+    float w[4] = {0}, g[4] = {0};
+    const Optimizer *adamw = optimizer_find("adamw");
+    void *hyper = golden_hyper(adamw, "");
+    Param params[2] = {{.name = "small", .rows = 1, .cols = 4, .split = 1, .w = w, .g = g},
+                       {.name = "huge", .rows = INT32_MAX, .cols = INT32_MAX, .split = 1}};
+    OptimPlan plan = golden_plan(adamw, hyper, 0.5, 0);
+    Optim optim;
+    Error err;
+    assert_false(optim_create(&optim, &plan, params, 2, 2, &err));
+    assert_int_equal(err.code, ERR_IO);
+    assert_null(optim.groups); /* what was allocated is free again */
+    free(hyper);
+}
+
 /* Every registered optimizer */
 
 static void declarations_should_be_complete_and_defaults_in_range(void **state) {
@@ -613,6 +629,7 @@ int main(void) {
         cmocka_unit_test(slices_should_cover_every_element_once),
         cmocka_unit_test(roles_should_have_groups_rates_and_decays_of_their_own),
         cmocka_unit_test(uncovered_tensor_should_be_refused),
+        cmocka_unit_test(state_that_fits_no_memory_should_be_refused),
         cmocka_unit_test(declarations_should_be_complete_and_defaults_in_range),
         cmocka_unit_test(state_should_begin_as_zeros),
         cmocka_unit_test(no_gradient_and_no_decay_should_change_nothing),
