@@ -131,9 +131,14 @@ static bool set_option(PrepareOptions *o, int option, const char *text, Error *e
 static bool parse_options(PrepareOptions *o, int argc, char **argv, Error *err) {
     int option;
     err->code = 0;
-    while ((option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", OPTIONS, NULL)) != -1) {
+        const char *word = argv[optind - 1]; /* of short options the first may not be passed yet */
         if (option == OPT_HELP) return false;
-        if (option == '?') return error_set(err, ERR_CONFIG, "see prepare --help");
+        if (option == ':') return error_set(err, ERR_CONFIG, "%s needs a value; see prepare --help", word);
+        if (option == '?' && optopt > ' ')
+            return error_set(err, ERR_CONFIG, "unknown option -%c; see prepare --help", optopt);
+        if (option == '?') return error_set(err, ERR_CONFIG, "unknown option %s; see prepare --help", word);
         if (!set_option(o, option, optarg, err)) return false;
     }
     o->inputs = argv + optind;

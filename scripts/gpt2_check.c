@@ -114,11 +114,22 @@ static bool check(const char *dir, const char *expected_path, bool *all_ok, Erro
     return ok;
 }
 
+static const char HELP[] =
+    "usage: gpt2_check MODEL_DIR EXPECTED.safetensors\n"
+    "\n"
+    "Runs GPT-2 weights in Hugging Face's layout and compares with numbers computed elsewhere.\n"
+    "  MODEL_DIR  holds config.json and model.safetensors\n"
+    "  EXPECTED   holds inputs and targets (B, T), logits (B, T, V), loss (1) and grad.<parameter>\n"
+    "Exit status: 0 within tolerance, 2 wrong command line, 4 weights wrong or beyond tolerance.\n";
+
 int main(int argc, char **argv) {
     Error err;
     bool all_ok = false;
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return fputs(HELP, stdout) < 0 || fflush(stdout) ? ERR_IO : 0;
     if (argc != 3) {
-        error_set(&err, ERR_CONFIG, "usage: gpt2_check MODEL_DIR EXPECTED.safetensors");
+        error_set(&err, ERR_CONFIG,
+                  "what to check? Type: gpt2_check MODEL_DIR EXPECTED.safetensors, or --help");
         return error_print(&err);
     }
     if (!check(argv[1], argv[2], &all_ok, &err)) return error_print(&err);

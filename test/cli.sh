@@ -1,0 +1,551 @@
+#!/bin/sh
+# cli.sh [BIN_DIR]: the programs as their users meet them: exit status, the one line that says what is wrong, files.
+# Prints "ok NAME" or "not ok NAME" a test. A test is a function whose body is a subshell; each runs alone:
+#
+#     test/cli.sh build/release/bin missing_data_says_what_to_type
+set -u
+
+bin=$(cd "${1:-build/release/bin}" && pwd) || exit 1
+root=$(cd "$(dirname "$0")/.." && pwd)
+script=$root/test/$(basename "$0")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+cd "$work" || exit 1
+[ $# -eq 0 ] || shift
+
+# ---- what tests are written with; each helper says what it missed ---------------------------------------------
+
+# run COMMAND...: leaves $status and the files out and err
+run() {
+    status=0
+    "$@" >"$work/out" 2>"$work/err" || status=$?
+}
+
+# does STATUS COMMAND...
+does() {
+    wanted=$1
+    shift
+    run "$@"
+    [ "$status" -eq "$wanted" ] && return
+    echo "exit status $status, not $wanted: $*"
+    tail -n 20 "$work/out" "$work/err"
+    return 1
+}
+
+# fails STATUS "WORDS" COMMAND...: and all it says is one line with WORDS in it
+fails() {
+    words=$2
+    wanted=$1
+    shift 2
+    does "$wanted" "$@" && is "$(wc -l <"$work/err")" 1 && says "error: " "$words"
+}
+
+# says WORDS...: stderr has them all
+says() {
+    for said in "$@"; do
+        has "$work/err" "$said" || return 1
+    done
+}
+
+has() { # FILE WORDS
+    grep -qF -e "$2" "$1" && return
+    echo "$1 lacks: $2"
+    cat "$1"
+    return 1
+}
+
+lacks() { # FILE REGEX
+    if grep -qiE -e "$2" "$1"; then
+        echo "$1 has: $(grep -iE -e "$2" "$1" | head -n 3)"
+        return 1
+    fi
+}
+
+is() { # TEXT TEXT
+    [ "$1" = "$2" ] && return
+    echo "'$1' is not '$2'"
+    return 1
+}
+
+less() { # NUMBER NUMBER
+    awk "BEGIN { exit !($1 < $2) }" && return
+    echo "$1 is not less than $2"
+    return 1
+}
+
+absent() { # PATH...
+    for there in "$@"; do
+        [ -e "$there" ] && echo "$there was written" && return 1
+    done
+    return 0
+}
+
+train() {
+    "$bin/train_gpt" "$work/tiny.json" "$@"
+}
+
+# curves RUN: metrics.jsonl without what a clock measured
+curves() {
+    sed -E 's/,"[a-z_]+_s":[^,}]*//g' "$1/metrics.jsonl"
+}
+
+same_curves() { # RUN RUN...
+    curves "$1" >"$work/curves"
+    first=$1
+    shift
+    for other in "$@"; do
+        curves "$other" | cmp "$work/curves" - || { echo "$first and $other differ" && return 1; }
+    done
+}
+
+# figures RUN KEY: its values, a line each
+figures() {
+    sed -nE "s|.*\"$2\":([^,}]*).*|\1|p" "$1/metrics.jsonl"
+}
+
+# start RUN [OVERRIDE...]: an endless run in the background, as $pid; returns when it is under way
+start() {
+    folder=$1
+    shift
+    pid=
+    trap '[ -z "$pid" ] || kill -KILL "$pid"' EXIT
+    "$bin/train_gpt" "$work/tiny.json" run.dir="$folder" train.steps=1000000 "$@" >"$folder.out" 2>"$folder.err" &
+    pid=$!
+    tries=0
+    until [ -e "$folder/metrics.jsonl" ] && [ "$(wc -l <"$folder/metrics.jsonl")" -ge 3 ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 300 ] || { cat "$folder.err" && return 1; }
+        sleep 0.1
+    done
+}
+
+# stop SIGNAL: to what start began; leaves its exit $status
+stop() {
+    kill -s "$1" "$pid"
+    status=0
+    wait "$pid" || status=$?
+    pid=
+}
+
+# Bytes into the middle of a file: poke FILE OFFSET '\003\377'
+poke() {
+    # shellcheck disable=SC2059
+    printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}
+
+# ---- the world of all tests: 40 documents, their tokens, a model of 36 thousand weights -------------------------
+
+mkdir text
+awk 'BEGIN {
+    words = "the cat sat on a mat and saw some very little mice who were not at all afraid of it because they had " \
+        "known her since long before winter came"
+    n = split(words, word, " ")
+    for (document = 0; document < 40; document++) {
+        for (line = 0; line < 12; line++) {
+            for (i = 0; i < 9; i++) {
+                x = (x * 1103515245 + 12345) % 2147483648
+                printf "%s%s", word[int(x / 65536) % n + 1], i < 8 ? " " : ".\n" > "text/" document ".txt"
+            }
+        }
+        close("text/" document ".txt")
+    }
+}'
+cat >tiny.json <<END
+{
+    "model": {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 32},
+    "data": {"dir": "$work/data"},
+    "schedule": {"warmup_steps": 2},
+    "train": {"steps": 20, "batch_size": 4},
+    "eval": {"every": 10, "tokens": 512},
+    "log": {"every": 1},
+    "optimizer": {"name": "adamw", "lr": 0.003}
+}
+END
+does 0 "$bin/prepare" text --out data --vocab-size 300 || exit 1
+does 0 train run.dir=adamw || exit 1
+
+# ---- prepare -----------------------------------------------------------------------------------------------------
+
+prepare_leaves_a_folder_that_is_whole() (
+    is "$(cd data && echo *)" "dataset.json tokenizer.json train_000000.bin val_000000.bin"
+    has data/dataset.json '"vocab_size":	300'
+    is "$(od -An -t d4 -N 8 data/train_000000.bin | tr -s ' ')" " 20240520 1"
+)
+
+preparing_again_gives_the_same_bytes_and_keeps_what_else_is_there() (
+    cp -r data again
+    echo mine >again/notes.txt
+    does 0 "$bin/prepare" text --out again --vocab-size 300
+    has again/notes.txt mine
+    rm again/notes.txt
+    diff -r data again
+)
+
+prepare_refuses_what_is_no_text() (
+    mkdir none
+    : >empty.txt
+    printf 'abc\000def' >zero.txt
+    printf 'caf\351\n' >latin1.txt
+    fails 3 "empty.txt: " "$bin/prepare" empty.txt --out never
+    fails 3 "zero.txt: binary" "$bin/prepare" zero.txt --out never
+    fails 3 "latin1.txt: " "$bin/prepare" latin1.txt --out never
+    fails 3 "none: " "$bin/prepare" none --out never
+    fails 3 "gone.txt: no such file" "$bin/prepare" gone.txt --out never
+    absent never
+)
+
+prepare_refuses_a_wrong_command_line() (
+    fails 2 "--vocabsize" "$bin/prepare" text --out never --vocabsize 300
+    fails 2 "--out" "$bin/prepare" text
+    fails 2 "no text given" "$bin/prepare" --out never
+    fails 2 "[257,50257]" "$bin/prepare" text --out never --vocab-size 70000
+    fails 2 "--vocab-size many: not a whole number" "$bin/prepare" text --out never --vocab-size many
+    fails 2 "--vocab-size" "$bin/prepare" text --out never --vocab-size
+    fails 2 "--val-frac 2" "$bin/prepare" text --out never --val-frac 2
+    absent never
+)
+
+prepare_says_when_it_cannot_write() (
+    fails 1 "tiny.json/x" "$bin/prepare" text --out tiny.json/x
+    fails 1 "tiny.json" "$bin/prepare" text --out tiny.json
+    has tiny.json n_layer
+)
+
+# ---- training ----------------------------------------------------------------------------------------------------
+
+every_optimizer_learns() (
+    names=$("$bin/train_gpt" --list-optimizers | sed -nE 's/^([a-z_0-9]+) .*/\1/p')
+    for name in $names; do
+        does 0 train optimizer.name="$name" run.dir="learn/$name"
+        losses=$(figures "learn/$name" val/loss)
+        is "$(echo "$losses" | wc -l)" 3 # steps 0, 10 and 20
+        less "$(echo "$losses" | tail -n 1)" "$(echo "$losses" | head -n 1)"
+        lacks "learn/$name/metrics.jsonl" 'nan|inf'
+        has "learn/$name/summary.json" '"finished":	true'
+    done
+    echo "$names" | grep -qx softmuon
+    echo "$names" | grep -qx softsignum
+)
+
+soft_methods_log_temperature_and_saturation() (
+    for name in softsignum softmuon; do
+        does 0 train optimizer.name="$name" optimizer.alpha_sign=0.5 run.dir="soft/$name"
+        is "$(figures "soft/$name" temperature | grep -c null)" 10
+        is "$(figures "soft/$name" temperature | grep -c '[0-9]')" 10
+        is "$(figures "soft/$name" saturated_frac | wc -l)" 20
+    done
+)
+
+a_run_is_a_folder_of_promised_files() (
+    is "$(cd adamw && echo *)" "config.json lock machine.json metrics.jsonl samples.txt summary.json"
+    is "$(wc -l <adamw/metrics.jsonl)" 21
+    line=$(tail -n 1 adamw/metrics.jsonl)
+    for key in step tokens time_s train/loss val/loss lr grad_norm tokens_per_s forward_s backward_s optimizer_s eval_s; do
+        echo "$line" | grep -qE "\"$key\":[0-9]" || is "$line" "a line with $key"
+    done
+    is "$(figures adamw tokens | tail -n 1)" 2560
+    for key in command compiler cpu threads flags commit; do has adamw/machine.json "\"$key\""; done
+    lacks adamw/machine.json unknown
+    has adamw/summary.json '"outcome":	"finished"'
+)
+
+a_saved_config_gives_the_same_run() (
+    does 0 "$bin/train_gpt" adamw/config.json run.dir=fed_back
+    same_curves adamw fed_back
+)
+
+running_twice_gives_the_same_bits() (
+    does 0 train run.dir=twice
+    same_curves adamw twice
+)
+
+another_seed_gives_another_run() (
+    does 0 train train.seed=2 run.dir=seed2
+    if same_curves adamw seed2 >/dev/null; then is "seed 2" "another run"; fi
+)
+
+threads_1_2_3_give_the_same_bits() (
+    with_threads() { # OPTIMIZER OVERRIDE...
+        name=$1
+        shift
+        for threads in 1 2 3; do
+            does 0 train optimizer.name="$name" run.dir="threads/$name$threads" train.threads=$threads \
+                train.batch_size=5 train.grad_accum=2 train.steps=10 "$@"
+        done
+        same_curves "threads/${name}1" "threads/${name}2" "threads/${name}3"
+    }
+    with_threads adamw
+    with_threads softsignum optimizer.alpha_sign=0.5
+    with_threads softmuon optimizer.alpha_sign=0.5
+)
+
+samples_are_written_and_do_not_disturb_the_run() (
+    does 0 train sample.every=10 sample.tokens=20 sample.prompt="the cat" run.dir=sampled
+    has "$work/out" "the cat"
+    is "$(grep -c '^--- step [12]0 ---$' sampled/samples.txt)" 2
+    same_curves adamw sampled
+)
+
+an_earlier_run_is_moved_aside() (
+    does 0 train run.dir=kept train.seed=7
+    cp -r kept copy
+    does 0 train run.dir=kept
+    has "$work/out" kept.1
+    diff -r copy kept.1
+    same_curves adamw kept
+)
+
+divergence_stops_before_the_update() (
+    fails 6 "step 2: " train run.dir=diverged optimizer.name=sgd optimizer.lr=1e30 train.grad_clip=0 schedule.warmup_steps=0
+    says "data/train_000000.bin, token " "not finite" "learning rate"
+    is "$(tail -n 1 diverged/metrics.jsonl | cut -c 1-10)" '{"step":1,'
+    lacks diverged/metrics.jsonl 'nan|inf|null'
+    has diverged/summary.json '"outcome":	"diverged"'
+    has diverged/summary.json '"finished":	false'
+)
+
+signals_end_a_run_cleanly() (
+    for signal in INT TERM; do
+        start "stopped$signal"
+        stop "$signal"
+        is "$status" 75
+        is "$(wc -l <"stopped$signal.err")" 1
+        has "stopped$signal.err" "stopped$signal"
+        has "stopped$signal/summary.json" '"outcome":	"stopped"'
+        is "$(tail -c 2 "stopped$signal/metrics.jsonl")" '}'
+        absent "stopped$signal"/*.tmp
+    done
+)
+
+the_second_process_in_a_run_folder_exits_and_writes_nothing() (
+    start busy
+    cksum busy/config.json busy/machine.json >before
+    fails 7 "busy: another process" train run.dir=busy train.seed=5
+    cksum busy/config.json busy/machine.json | diff before -
+    absent busy.1 busy/summary.json
+    stop TERM
+    is "$status" 75
+)
+
+# ---- what is wrong with the data ---------------------------------------------------------------------------------
+
+missing_data_says_what_to_type() (
+    fails 3 "nowhere: " train data.dir=nowhere run.dir=never
+    says "make quickstart" "./prepare FILE... --out nowhere"
+    mkdir hollow
+    cp data/dataset.json hollow
+    fails 3 "hollow: no train_*.bin" train data.dir=hollow run.dir=never
+    absent never nowhere
+)
+
+damaged_shards_are_refused() (
+    for what in cut magic version count; do
+        cp -r data "$what"
+    done
+    head -c 3000 data/train_000000.bin >cut/train_000000.bin
+    poke magic/train_000000.bin 0 '\001'
+    poke version/train_000000.bin 4 '\011'
+    poke count/train_000000.bin 8 '\377\377\377\377'
+    for what in cut magic version count; do
+        fails 3 "$what/train_000000.bin: " train data.dir="$what" run.dir=never
+    done
+    head -c 100 data/val_000000.bin >cut/val_000000.bin
+    cp data/train_000000.bin cut
+    fails 3 "cut/val_000000.bin: " train data.dir=cut run.dir=never
+    absent never
+)
+
+an_id_beyond_the_vocabulary_is_refused() (
+    cp -r data beyond
+    poke beyond/val_000000.bin 1034 '\054\001' # token 5 becomes id 300, the first that does not exist
+    fails 3 "beyond/val_000000.bin: token 5 is id 300" train data.dir=beyond run.dir=beyond_run
+    lacks beyond_run/summary.json 'true|finished":	"'
+)
+
+a_vocabulary_that_ids_cannot_hold_is_refused() (
+    cp -r data wide
+    sed 's/\(vocab_size":\).*/\1 70000,/' data/dataset.json >wide/dataset.json
+    fails 3 "70000" train data.dir=wide run.dir=never
+    fails 2 "model.vocab_size: 70000" train model.vocab_size=70000 run.dir=never
+    absent never
+)
+
+a_damaged_dataset_json_is_refused() (
+    cp -r data torn
+    head -c 40 data/dataset.json >torn/dataset.json
+    fails 3 "torn/dataset.json: " train data.dir=torn run.dir=never
+    absent never
+)
+
+a_corpus_too_small_for_one_batch_is_refused() (
+    fails 3 "train.batch_size" train train.batch_size=400 eval.tokens=100000 run.dir=never
+    says "400" "data: "
+    fails 3 "model.block_size" train model.block_size=20000 eval.tokens=100000 run.dir=never
+    absent never
+)
+
+samples_need_the_tokenizer() (
+    cp -r data mute
+    rm mute/tokenizer.json
+    fails 3 "mute/tokenizer.json" train data.dir=mute sample.every=10 run.dir=never
+    absent never
+    does 0 train data.dir=mute run.dir=muted
+)
+
+# ---- what is wrong with the command line or the config -------------------------------------------------------------
+
+all_problems_of_a_config_are_told_at_once() (
+    cat >faults.json <<END
+{"model": {"n_layer": 0, "n_head": "two", "n_embed": 32}, "trian": {"steps": 5},
+ "train": {"steps": 1.5}, "optimizer": {"name": "softmuon", "alpha_sgn": 0.5}}
+END
+    does 2 "$bin/train_gpt" faults.json run.dir=never optimizer.lr=1e999
+    says "faults.json: " "model.n_layer: 0" "[1,1024]" "model.n_head: " "model.n_embed: " '"n_embd"' "trian: " \
+        '"train"' "train.steps: 1.5" "optimizer.alpha_sgn: " '"alpha_sign"' "optimizer.lr: "
+    absent never
+)
+
+broken_json_is_refused_with_its_place() (
+    echo '{"train": {"steps": 5}} extra' >trailing.json
+    echo '{"train": {"steps": 5, "steps": 6}}' >twice.json
+    echo '{"train": {"steps": 5,}}' >comma.json
+    : >nothing.json
+    for what in trailing twice comma nothing; do
+        does 2 "$bin/train_gpt" $what.json run.dir=never
+        says "error: " "$what.json"
+    done
+    fails 2 "gone.json: " "$bin/train_gpt" gone.json
+    absent never runs
+)
+
+a_wrong_word_on_the_command_line_is_refused() (
+    fails 2 "unknown option --dryrun" train --dryrun run.dir=never
+    fails 2 "train.stesp" train train.stesp=3 run.dir=never
+    says '"steps"'
+    fails 2 "section.key=value" train fast run.dir=never
+    fails 2 "optimizer.name" train optimizer.name=sofmuon run.dir=never
+    says '"softmuon"'
+    does 2 "$bin/train_gpt"
+    says "usage: train_gpt"
+    absent never
+)
+
+a_run_folder_that_cannot_be_written_is_refused() (
+    fails 1 "tiny.json/x" train run.dir=tiny.json/x
+    fails 1 "tiny.json: " train run.dir=tiny.json
+    fails 1 "/proc/never" train run.dir=/proc/never/x
+    has tiny.json n_layer
+)
+
+a_model_larger_than_memory_is_refused_before_work() (
+    fails 1 "memory" train model.n_embd=16384 model.n_layer=100 run.dir=never
+    absent never
+)
+
+# ---- help ----------------------------------------------------------------------------------------------------------
+
+every_program_explains_itself() (
+    for program in train_gpt prepare compare gpt2_check; do
+        does 0 "$bin/$program" --help
+        has "$work/out" "usage: $program"
+        is "$(wc -c <"$work/err")" 0
+        awk -v name=$program 'length($0) > 110 { print name ": too wide: " $0; exit 1 }' "$work/out"
+    done
+    does 0 "$bin/train_gpt" --help
+    for words in train.grad_clip optimizer.lr --dry-run --describe; do has "$work/out" $words; done
+)
+
+describe_tells_the_equation_and_the_settings() (
+    does 0 "$bin/train_gpt" --describe softmuon
+    for words in 2605.31371 alpha_sign optimizer.lr=; do has "$work/out" $words; done
+    fails 2 'did you mean "softmuon"' "$bin/train_gpt" --describe sofmuon
+    fails 2 "list-optimizers" "$bin/train_gpt" --describe
+)
+
+dry_run_prints_the_plan_and_writes_nothing() (
+    mkdir empty
+    cd empty
+    does 0 train --dry-run
+    for words in matrix embedding vector memory FLOPs "tokens/s" 2.56k; do has "$work/out" "$words"; done
+    is "$(ls -A)" ""
+)
+
+docs_are_what_the_program_says() (
+    [ ! -e "$root/docs/config.md" ] || "$bin/train_gpt" --docs-config | diff "$root/docs/config.md" -
+)
+
+every_config_of_the_project_is_valid() (
+    for config in "$root"/configs/*.json; do
+        [ ! -e "$config" ] || does 0 "$bin/train_gpt" "$config" data.dir=data --dry-run model.n_layer=1 \
+            model.n_embd=32 model.n_head=2 model.block_size=32
+    done
+)
+
+# ---- gpt2_check and compare ----------------------------------------------------------------------------------------
+
+gpt2_check_accepts_weights_of_hugging_face() (
+    for model in tiny odd; do
+        golden=$root/test/golden/gpt2/$model
+        does 0 "$bin/gpt2_check" "$golden" "$golden/expected.safetensors"
+        has "$work/out" "all within tolerance"
+    done
+)
+
+gpt2_check_refuses_weights_that_are_wrong() (
+    golden=$root/test/golden/gpt2/tiny
+    cp -r "$golden" other
+    size=$(wc -c <"$golden/model.safetensors")
+    poke other/model.safetensors $((size / 2)) '\102\377\102\377\102\377\102\377' # still numbers, but others
+    does 4 "$bin/gpt2_check" other "$golden/expected.safetensors"
+    has "$work/out" "TOO LARGE"
+    head -c 5000 "$golden/model.safetensors" >other/model.safetensors
+    fails 4 "other/model.safetensors" "$bin/gpt2_check" other "$golden/expected.safetensors"
+    fails 4 "gone/config.json" "$bin/gpt2_check" gone "$golden/expected.safetensors"
+)
+
+compare_shows_every_run_and_no_escapes_in_a_pipe() (
+    does 0 train optimizer.name=sgd run.dir=compared/slow
+    does 0 "$bin/compare" adamw compared/slow
+    for words in adamw slow "final val" perplexity "optimizer.name"; do has "$work/out" "$words"; done
+    has "$work/out" "* a adamw"
+    lacks "$work/out" "$(printf '\033')"
+    is "$(wc -c <"$work/err")" 0
+)
+
+compare_refuses_what_is_no_run() (
+    fails 3 "text: not a run" "$bin/compare" adamw text
+    fails 3 "gone: " "$bin/compare" gone
+    fails 2 "no run" "$bin/compare"
+    fails 2 "--fast" "$bin/compare" --fast adamw
+)
+
+# ---- scripts -------------------------------------------------------------------------------------------------------
+
+without_apt_the_scripts_say_what_to_install() (
+    mkdir few
+    for tool in sh env dirname awk tr cat sed id; do ln -s "$(command -v $tool)" few/$tool; done
+    for name in deps quickstart; do
+        does 1 env PATH="$work/few" "$root/scripts/$name.sh"
+        has "$work/out" "libpcre2-dev"
+        says "error: no apt-get here" "libcjson" "gcc"
+    done
+)
+
+# ---- all of them, or those named -----------------------------------------------------------------------------------
+
+failed=0
+# shellcheck disable=SC2046
+[ $# -gt 0 ] || set -- $(sed -nE 's/^([a-z_0-9]+)\(\) \($/\1/p' "$script")
+for name in "$@"; do
+    (set -e; "$name") >"$work/log" 2>&1
+    status=$?
+    if [ "$status" -eq 0 ]; then
+        echo "ok $name"
+    else
+        echo "not ok $name"
+        sed 's/^/    /' "$work/log"
+        failed=$((failed + 1))
+    fi
+done
+[ "$failed" -eq 0 ]
