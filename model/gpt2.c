@@ -386,8 +386,9 @@ bool gpt2_plan(GPT2 *model, GPT2Config config, int max_B, int threads, size_t *p
     *param_bytes = *act_bytes = 0;
     if (!is_feasible(config, max_B)) {
         *model = (GPT2){0};
-        return error_set(err, ERR_CONFIG, "no machine holds %d layers, %d channels, %d ids, batches of %d x %d",
-                         config.L, config.C, config.V, max_B, config.T);
+        return error_set(err, ERR_CONFIG,
+                         "no machine holds %d layers, %d channels, %d ids, batches of %d x %d", config.L,
+                         config.C, config.V, max_B, config.T);
     }
     *model =
         (GPT2){.config = config, .Vp = ceil_div(config.V, 128) * 128, .max_B = max_B, .threads = threads};
