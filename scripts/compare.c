@@ -33,7 +33,8 @@ typedef struct Entry {
     char optimizer[64];
 } Entry;
 
-static const char *const axis_names[] = {[BY_STEP] = "step", [BY_TOKENS] = "tokens", [BY_TIME] = "time (s)"};
+static const char *const axis_names[] = {
+    [BY_STEP] = "step", [BY_TOKENS] = "tokens", [BY_TIME] = "time (s)"};
 
 /* ----------------------------------------------------------------------------------------------- command line */
 
@@ -151,31 +152,34 @@ static const char *count_text(char *out, size_t size, double count) {
 
 static void print_table_row(const Entry *e, int index, bool winner, int names, int optimizers,
                             const ChartStyle *style) {
-    char a[32], b[32], c[32], d[32], step[32];
+    char text[32], step[32];
     const RunResult *r = &e->result;
     if (isnan(r->best_val)) *step = '\0';
     else snprintf(step, sizeof step, "@%" PRId64, r->best_step);
-    printf("%s %s%c %-*s%s  %-*s  %10s", winner ? "*" : " ", chart_color(style, index), chart_letter(index),
-           names, e->run.name, chart_color_end(style), optimizers, e->optimizer,
-           number(a, sizeof a, "%.4f", r->final_val));
-    printf("  %8s %-7s", number(a, sizeof a, "%.4f", r->best_val), step);
-    printf("  %10s  %8s  %7s  %8s\n", number(a, sizeof a, "%.2f", exp(r->final_val)),
-           count_text(b, sizeof b, r->tokens_per_s), count_text(c, sizeof c, (double)r->tokens),
-           duration(d, sizeof d, r->time_s));
+    printf("%s %s%c %-*s%s  %-*s", winner ? "*" : " ", chart_color(style, index), chart_letter(index),
+           names, e->run.name, chart_color_end(style), optimizers, e->optimizer);
+    printf("  %9s", number(text, sizeof text, "%.4f", r->final_val));
+    printf("  %8s %-6s", number(text, sizeof text, "%.4f", r->best_val), step);
+    printf(" %10s", number(text, sizeof text, "%.2f", exp(r->final_val)));
+    printf("  %8s", count_text(text, sizeof text, r->tokens_per_s));
+    printf("  %7s\n", duration(text, sizeof text, r->time_s));
 }
 
 static void print_table(const Entry *entries, int count, const ChartStyle *style) {
+    char tokens[32];
     int names = 3, optimizers = 9;
     for (int i = 0; i < count; i++) {
         names = width_of(entries[i].run.name, names);
         optimizers = width_of(entries[i].optimizer, optimizers);
     }
-    printf("    %-*s  %-*s  %10s  %8s %-7s  %10s  %8s  %7s  %8s\n", names, "run", optimizers, "optimizer",
-           "final val", "best val", "@step", "perplexity", "tokens/s", "tokens", "time");
+    printf("    %-*s  %-*s  %9s  %8s %-6s %10s  %8s  %7s\n", names, "run", optimizers, "optimizer",
+           "final val", "best val", "@step", "perplexity", "tokens/s", "time");
     bool won = count > 1 && isfinite(entries[0].result.final_val) && !diverged(&entries[0]);
     for (int i = 0; i < count; i++)
         print_table_row(&entries[i], i, won && i == 0, names, optimizers, style);
-    if (won) printf("* lowest final validation loss (nats a token)\n");
+    if (won)
+        printf("* lowest final validation loss, in nats a token, after %s tokens of training\n",
+               count_text(tokens, sizeof tokens, (double)entries[0].result.tokens));
 }
 
 static bool setting_differs(const Entry *entries, int count, const char *path) {
@@ -191,6 +195,7 @@ static bool setting_differs(const Entry *entries, int count, const char *path) {
 /* What makes the table misleading. */
 static void print_notes(const Entry *entries, int count) {
     static const char *const same[] = {"data.dir", "eval.tokens", "model.block_size"};
+    char text[32];
     bool tokens_differ = false;
     for (int i = 0; i < count; i++) {
         const Run *run = &entries[i].run;
@@ -202,7 +207,13 @@ static void print_notes(const Entry *entries, int count) {
     for (size_t k = 0; k < sizeof same / sizeof *same; k++)
         if (setting_differs(entries, count, same[k]))
             printf("note: %s differs, so these validation losses are not of the same text\n", same[k]);
-    if (tokens_differ) printf("note: the runs trained on different numbers of tokens\n");
+    if (tokens_differ) {
+        printf("note: the runs trained on different numbers of tokens:");
+        for (int i = 0; i < count; i++)
+            printf(" %c %s", chart_letter(i),
+                   count_text(text, sizeof text, (double)entries[i].result.tokens));
+        putchar('\n');
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------ target */
@@ -258,6 +269,10 @@ static bool print_chart(const Entry *entries, const Options *o, const ChartStyle
 
 /* ------------------------------------------------------------------------------------------------- differences */
 
+static void print_letter(int run, const ChartStyle *style) {
+    printf("%s%c%s ", chart_color(style, run), chart_letter(run), chart_color_end(style));
+}
+
 /* "a 0.001   b c 0.02": each value once, after the letters of the runs that have it. */
 static void print_values(char *const *values, int count, const ChartStyle *style) {
     bool done[RUNS_MAX] = {false};
@@ -267,27 +282,78 @@ static void print_values(char *const *values, int count, const ChartStyle *style
         for (int j = i; j < count; j++)
             if (values[j] && !strcmp(values[i], values[j])) {
                 done[j] = true;
-                printf("%s%c%s ", chart_color(style, j), chart_letter(j), chart_color_end(style));
+                print_letter(j, style);
             }
         printf("%s", values[i]);
     }
     putchar('\n');
 }
 
+/* A setting that some runs do not have at all, and the others agree on: returns its value. */
+static const char *owned_value(char *const *values, int count) {
+    const char *value = NULL;
+    bool lacking = false;
+    for (int i = 0; i < count; i++) {
+        if (value && values[i] && strcmp(value, values[i]) != 0) return NULL;
+        if (values[i]) value = values[i];
+        else lacking = true;
+    }
+    return lacking ? value : NULL;
+}
+
+static bool same_owners(char *const *a, char *const *b, int count) {
+    for (int i = 0; i < count; i++)
+        if (!a[i] != !b[i]) return false;
+    return true;
+}
+
+/* "only a b  optimizer.momentum=0.95 ...": what only these runs have, as one would type it, in lines that fit. */
+static void print_owned(const RunDifference *d, int found, int first, int count, const ChartStyle *style) {
+    int column = 7;
+    printf("  only ");
+    for (int i = 0; i < count; i++)
+        if (d[first].values[i]) print_letter(i, style), column += 2;
+    for (int k = first; k < found; k++) {
+        const char *value = owned_value(d[k].values, count);
+        if (!value || !same_owners(d[first].values, d[k].values, count)) continue;
+        int width = (int)(strlen(d[k].path) + strlen(value)) + 2;
+        if (column + width > style->columns) printf("\n       "), column = 7;
+        printf(" %s=%s", d[k].path, value);
+        column += width;
+    }
+    putchar('\n');
+}
+
+static bool owners_seen(const RunDifference *d, int at, int count) {
+    for (int k = 0; k < at; k++)
+        if (owned_value(d[k].values, count) && same_owners(d[k].values, d[at].values, count)) return true;
+    return false;
+}
+
+static void print_found(const RunDifference *d, int found, int count, const ChartStyle *style) {
+    int width = 0;
+    for (int i = 0; i < found; i++)
+        if (!owned_value(d[i].values, count)) width = width_of(d[i].path, width);
+    printf(found ? "\nthe configs differ in\n" : "\nthe configs are the same\n");
+    for (int i = 0; i < found; i++) {
+        if (owned_value(d[i].values, count)) continue;
+        printf("  %-*s", width, d[i].path);
+        print_values(d[i].values, count, style);
+    }
+    for (int i = 0; i < found; i++)
+        if (owned_value(d[i].values, count) && !owners_seen(d, i, count))
+            print_owned(d, found, i, count, style);
+}
+
 static bool print_differences(const Entry *entries, int count, const ChartStyle *style, Error *err) {
     Run *runs = calloc((size_t)count, sizeof *runs);
     if (!runs) return error_set(err, ERR_IO, "out of memory");
     for (int i = 0; i < count; i++) runs[i] = entries[i].run; /* borrowed */
-    int found = 0, width = 0;
+    int found = 0;
     RunDifference *differences = run_differences(runs, count, &found, err);
     free(runs);
     if (!differences) return false;
-    for (int i = 0; i < found; i++) width = width_of(differences[i].path, width);
-    printf(found ? "\nthe configs differ in\n" : "\nthe configs are the same\n");
-    for (int i = 0; i < found; i++) {
-        printf("  %-*s", width, differences[i].path);
-        print_values(differences[i].values, count, style);
-    }
+    print_found(differences, found, count, style);
     run_differences_free(differences, found, count);
     return true;
 }
