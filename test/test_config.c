@@ -226,6 +226,7 @@ static void settings_that_contradict_should_be_refused(void **state) {
     refused_with(
         WITH("\"schedule\":{\"warmup_steps\":100}"),
         "schedule.warmup_steps: 100 must be less than the 100 steps of the run; shorten the warm-up");
+    assert_true(loads("{\"train\":{\"tokens\":1024},\"eval\":{\"tokens\":1024}}", NULL, NULL, NULL));
 }
 
 /* ------------------------------------------------------------------------------------------------ many faults */

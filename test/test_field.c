@@ -162,6 +162,7 @@ static void nearest_name_should_forgive_slips_but_not_guess(void **state) {
     assert_string_equal(nearest_name("wieght_decay", names), "weight_decay");
     assert_string_equal(nearest_name("weight", names), "weight_decay");
     assert_string_equal(nearest_name("LR", names), "lr");
+    assert_string_equal(nearest_name("rl", names), "lr");
     assert_string_equal(nearest_name("beta_1", names), "beta1");
     assert_null(nearest_name("banana", names));
     assert_null(nearest_name("", names));

@@ -63,6 +63,8 @@ static void what_it_forbids_should_be_refused(void **state) {
                          "[\"\\x\"]",
                          "[\"\xff\"]",
                          "[\"\xc0\x80\"]",
+                         "[\"\xe0\x80\xaf\"]",
+                         "[\"\xf0\x80\x80\xaf\"]",
                          "[\"\xed\xa0\x80\"]",
                          "[\"\\ud800\"]",
                          "// c\n{}",

@@ -10,8 +10,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -259,6 +261,27 @@ static void the_second_writer_should_lose_having_written_nothing(void **state) {
     runlog_close(&second);
 }
 
+/* Stands in for libc's: a rival may move the directory between open and flock. */
+static const char *moved_before_flock;
+
+int flock(int fd, int operation) {
+    if (moved_before_flock) assert_int_equal(rename(dir, moved_before_flock), 0);
+    moved_before_flock = NULL;
+    return (int)syscall(SYS_flock, fd, operation);
+}
+
+static void a_lock_in_a_directory_that_was_moved_away_should_not_count(void **state) {
+    (void)state;
+    char rival[140];
+    snprintf(rival, sizeof rival, "%s.rival", dir);
+    moved_before_flock = rival;
+    must_open(dir);
+    assert_null(moved_before_flock);
+    RunLog second;
+    assert_false(runlog_open(&second, &config, dir, "", 1, &err));
+    assert_int_equal(err.code, ERR_BUSY);
+}
+
 /* Eight processes want the same directory, which holds a run, at once. */
 static int start_rival(int gate, int hold) {
     pid_t pid = fork();
@@ -381,6 +404,7 @@ int main(void) {
         TEST(an_earlier_run_should_be_moved_aside_never_overwritten),
         TEST(a_free_number_should_be_found_and_strangers_left_alone),
         TEST(the_second_writer_should_lose_having_written_nothing),
+        TEST(a_lock_in_a_directory_that_was_moved_away_should_not_count),
         TEST(one_of_many_rivals_should_win),
         TEST(directories_that_cannot_be_written_should_be_one_clear_line),
         TEST(half_a_line_should_be_taken_back_when_the_disk_is_full),

@@ -86,8 +86,7 @@ static const char *value_text(const Field *field, const cJSON *item, char *out, 
         break;
     case FIELD_INT:
     case FIELD_REAL:
-        if (cJSON_IsNumber(item) && isfinite(item->valuedouble))
-            return number_text(item->valuedouble, out, size);
+        if (cJSON_IsNumber(item)) return number_text(item->valuedouble, out, size);
         break;
     case FIELD_CHOICE:
     case FIELD_TEXT:
@@ -314,11 +313,11 @@ static void apply_override(Problems *p, cJSON *root, const char *word) {
     }
     snprintf(path, sizeof path, "%.*s", (int)(equals - word), word);
     char *key = path, *dot;
-    for (int depth = 1; (dot = strchr(key, '.')); key = dot + 1, depth++) {
+    for (; (dot = strchr(key, '.')); key = dot + 1) {
         *dot = '\0';
         cJSON *child = cJSON_GetObjectItemCaseSensitive(root, key);
         if (!child) child = cJSON_AddObjectToObject(root, key);
-        if (!cJSON_IsObject(child) || depth == JSON_MAX_DEPTH) {
+        if (!cJSON_IsObject(child)) {
             problem(p, "%.*s: there is no such key", (int)(equals - word), word);
             return;
         }
