@@ -13,7 +13,7 @@ static const char PATTERN[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^"
                               "\\p{L}\\p{N}]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+";
 
 /* Without its JIT, PCRE2 checks all it is given for UTF-8 on every call: hand it little. */
-#define INTERPRETER_WINDOW_BYTES ((size_t)2048)
+#define INTERPRETER_WINDOW_BYTES ((size_t)128)
 
 struct Splitter {
     pcre2_code *code;

@@ -88,7 +88,8 @@ static void assert_split(const char *text, const char *pieces) {
 static void splitting_should_follow_gpt2(void **state) {
     (void)state;
     assert_split("Hello world", "Hello| world");
-    assert_split("I'm they've IT'S", "I|'m| they|'ve| IT|'|S");
+    assert_split("I'm they've we'll he'd she's can't you're IT'S",
+                 "I|'m| they|'ve| we|'ll| he|'d| she|'s| can|'t| you|'re| IT|'|S");
     assert_split("don'tcha 'tis ''ll", "don|'t|cha| '|tis| ''|ll");
     assert_split("a  b", "a| | b");
     assert_split("a   \n\n b", "a|   \n\n| b");
@@ -103,10 +104,10 @@ static void space_should_be_unicodes_white_space(void **state) {
     assert_split("a\u00a0b", "a|\u00a0|b");
     assert_split("a\xc2\x85\u3000b", "a|\xc2\x85|\u3000|b"); /* U+0085 */
     assert_split("a\u2028\u1680", "a|\u2028\u1680");
-    assert_split("a \u180e", "a| \u180e"); /* these are none, and so take a space in front */
-    assert_split("a \u200b", "a| \u200b");
-    assert_split("a \x1c", "a| \x1c");
-    assert_split("a \ufeff", "a| \ufeff");
+    assert_split("a \u180e.", "a| \u180e."); /* these are none, and so take a space in front */
+    assert_split("a \u200b.", "a| \u200b.");
+    assert_split("a \x1c.", "a| \x1c.");
+    assert_split("a \ufeff.", "a| \ufeff.");
 }
 
 static void bytes_that_are_not_utf8_should_be_pieces_of_their_own(void **state) {
