@@ -126,7 +126,7 @@ static inline double golden_error(const char *path, const char *name, const char
     OptimPlan plan = golden_plan(optimizer, hyper, lr, weight_decay);
     Optim optim;
     Error err;
-    if (!optim_create(&optim, &plan, params, count, 2, &err)) fail_msg("%s", err.text);
+    if (!optim_create(&optim, &plan, params, count, 1, &err)) fail_msg("%s", err.text);
     double worst = 0;
     for (int step = 1; step <= steps; step++) {
         char key[16];

@@ -303,7 +303,7 @@ static void no_gradient_and_no_decay_should_change_nothing(void **state) {
     (void)state;
     EACH(o) {
         World world, untouched;
-        world_open(&world, *o, half_soft(*o), 0.01, 0, 2);
+        world_open(&world, *o, half_soft(*o), 0.01, 0, 1);
         world_open(&untouched, *o, "", 0.01, 0, 1);
         world_run(&world, STEPS, 0);
         assert_same_weights(&world, &untouched);
@@ -316,7 +316,7 @@ static void decay_alone_should_shrink_weights(void **state) {
     (void)state;
     EACH(o) {
         World world, untouched;
-        world_open(&world, *o, half_soft(*o), 0.01, 0.3, 2);
+        world_open(&world, *o, half_soft(*o), 0.01, 0.3, 1);
         world_open(&untouched, *o, "", 0, 0, 1);
         world_run(&world, STEPS, 0);
         for (int i = 0; i < world.count; i++)
@@ -394,7 +394,7 @@ static void saved_state_should_continue_with_the_same_bits(void **state) {
         for (int stop = 1; stop < STEPS; stop += 4) {
             World straight, resumed;
             world_open(&straight, *o, half_soft(*o), 0.01, 0.1, 1);
-            world_open(&resumed, *o, half_soft(*o), 0.01, 0.1, 2);
+            world_open(&resumed, *o, half_soft(*o), 0.01, 0.1, 1);
             world_run(&straight, stop, 1e-3f);
             for (int i = 0; i < straight.count; i++)
                 memcpy(resumed.params[i].w, straight.params[i].w,
@@ -425,7 +425,7 @@ static void extreme_gradients_should_leave_finite_weights(void **state) {
     const float scales[] = {0, 1e-40f, 1e-30f, 1e30f, 0};
     EACH(o) {
         World world;
-        world_open(&world, *o, half_soft(*o), 0.01, 0.1, 2);
+        world_open(&world, *o, half_soft(*o), 0.01, 0.1, 1);
         for (int step = 1; step <= STEPS; step++) {
             world_draw(&world, step, scales[step % 5]);
             world_step(&world, step, STEPS);
@@ -446,7 +446,7 @@ static void every_optimizer_should_descend_a_quadratic(void **state) {
         World world;
         Error err;
         double before = 0, after = 0;
-        world_open(&world, *o, "", 0.05, 0, 2);
+        world_open(&world, *o, "", 0.05, 0, 1);
         for (int step = 1; step <= LONG; step++) {
             after = 0;
             for (int i = 0; i < world.count; i++)
@@ -510,8 +510,8 @@ static void signs_should_not_see_the_scale_of_gradients(void **state) {
                 {"sgd", "", false}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         World plain, scaled;
-        world_open(&plain, optimizer_find(rows[i].optimizer), rows[i].settings, 0.01, 0.1, 2);
-        world_open(&scaled, optimizer_find(rows[i].optimizer), rows[i].settings, 0.01, 0.1, 2);
+        world_open(&plain, optimizer_find(rows[i].optimizer), rows[i].settings, 0.01, 0.1, 1);
+        world_open(&scaled, optimizer_find(rows[i].optimizer), rows[i].settings, 0.01, 0.1, 1);
         world_run(&plain, STEPS, 1);
         world_run(&scaled, STEPS, 0x1p-10f);
         if (weights_differ(&plain, &scaled) == rows[i].blind)
