@@ -183,7 +183,7 @@ static void print_table(const Entry *entries, int count, const ChartStyle *style
 }
 
 static bool setting_differs(const Entry *entries, int count, const char *path) {
-    char first[512] = "", other[512];
+    char first[512] = "", other[512] = "";
     for (int i = 0; i < count; i++) {
         const char *value = run_setting(&entries[i].run, path, i ? other : first, sizeof other);
         if (!value) (i ? other : first)[0] = '\0';
@@ -253,13 +253,14 @@ static bool make_series(const Entry *e, const Options *o, ChartSeries *series, E
 static bool print_chart(const Entry *entries, const Options *o, const ChartStyle *style, Error *err) {
     char title[64];
     ChartSeries *series = calloc((size_t)o->count, sizeof *series);
-    bool ok = series || error_set(err, ERR_IO, "out of memory");
+    if (!series) return error_set(err, ERR_IO, "out of memory");
+    bool ok = true;
     for (int i = 0; ok && i < o->count; i++) ok = make_series(&entries[i], o, &series[i], err);
     snprintf(title, sizeof title, "%s loss by %s", o->train ? "training" : "validation", axis_names[o->by]);
     Chart chart = {title, series, o->count, CHART_ROWS, *style};
     putchar('\n');
     ok = ok && chart_print(stdout, &chart, err);
-    for (int i = 0; series && i < o->count; i++) {
+    for (int i = 0; i < o->count; i++) {
         free((void *)series[i].x);
         free((void *)series[i].y);
     }

@@ -81,7 +81,8 @@ static bool parse_record(const char *text, size_t length, StepRecord *record) {
         record->tokens = whole_number(line, "tokens");
         for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
             const cJSON *item = cJSON_GetObjectItemCaseSensitive(line, figures[i].key);
-            if (cJSON_IsNumber(item)) *(double *)((char *)record + figures[i].offset) = item->valuedouble;
+            double *figure = (void *)((char *)record + figures[i].offset);
+            if (cJSON_IsNumber(item)) *figure = item->valuedouble;
         }
         if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(line, "temperature")))
             record->temperature = INFINITY;
