@@ -377,9 +377,8 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return print_usage(stdout), 0;
     if (!parse_options(&options, argc, argv, &err)) return error_print(&err);
-    Entry *entries = calloc((size_t)options.count, sizeof *entries);
-    bool ok = entries ? compare(entries, &options, &err) : error_set(&err, ERR_IO, "out of memory");
-    for (int i = 0; entries && i < options.count; i++) run_free(&entries[i].run);
-    free(entries);
+    static Entry entries[RUNS_MAX];
+    bool ok = compare(entries, &options, &err);
+    for (int i = 0; i < options.count; i++) run_free(&entries[i].run);
     return ok ? 0 : error_print(&err);
 }
