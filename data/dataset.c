@@ -99,7 +99,7 @@ bool dataset_info_write(const char *dir, const DatasetInfo *info, char *const *s
     FILE *f = file_create(path, err);
     if (f) fprintf(f, "%s\n", text);
     free(text);
-    return f && file_publish(f, path, err);
+    return f && file_close(f, path, err);
 }
 
 /* --- shards --- */
@@ -191,12 +191,10 @@ static bool remove_older(const ShardWriter *w, Error *err) {
 }
 
 bool shards_publish(ShardWriter *w, Error *err) {
-    char path[PATH_MAX], temporary[PATH_MAX + 4];
+    char path[PATH_MAX];
     for (int i = 0; i < w->shard_count; i++) {
         shard_path(w, i, path);
-        snprintf(temporary, sizeof temporary, "%s.tmp", path);
-        if (rename(temporary, path) != 0)
-            return error_set(err, ERR_IO, "%s: cannot be put in place: %s", path, strerror(errno));
+        if (!file_rename(path, err)) return false;
     }
     return remove_older(w, err);
 }

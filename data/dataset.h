@@ -30,7 +30,7 @@ typedef struct DatasetInfo {
 /* Reads dir/dataset.json. ERR_DATA when it is missing (saying what to type) or wrong. */
 bool dataset_info(const char *dir, DatasetInfo *info, Error *err);
 
-/* Writes dir/dataset.json, whole or not at all. `sources` are the files it was made from. */
+/* Writes dir/dataset.json.tmp, for file_rename. `sources` are the files it was made from. */
 bool dataset_info_write(const char *dir, const DatasetInfo *info, char *const *sources, size_t source_count,
                         Error *err);
 

@@ -67,11 +67,15 @@ bool file_close(FILE *f, const char *path, Error *err) {
                      strerror(written ? errno : reason));
 }
 
-bool file_publish(FILE *f, const char *path, Error *err) {
+bool file_rename(const char *path, Error *err) {
     char name[PATH_MAX];
-    if (!file_close(f, path, err)) return false;
     if (temporary_name(path, name) && rename(name, path) == 0) return true;
-    error_set(err, ERR_IO, "%s: cannot be put in place: %s", path, strerror(errno));
+    return error_set(err, ERR_IO, "%s: cannot be put in place: %s", path, strerror(errno));
+}
+
+bool file_publish(FILE *f, const char *path, Error *err) {
+    if (!file_close(f, path, err)) return false;
+    if (file_rename(path, err)) return true;
     file_discard(NULL, path);
     return false;
 }

@@ -25,6 +25,9 @@ bool file_publish(FILE *f, const char *path, Error *err);
 /* Flushes, syncs and closes f, leaving path.tmp; on failure (ERR_IO) path.tmp is gone. */
 bool file_close(FILE *f, const char *path, Error *err);
 
+/* Puts path.tmp in the place of path; ERR_IO. */
+bool file_rename(const char *path, Error *err);
+
 /* Closes f (NULL: already closed) and removes path.tmp. */
 void file_discard(FILE *f, const char *path);
 

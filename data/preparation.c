@@ -165,18 +165,23 @@ static int lock_folder(const char *path, Error *err) {
     return -1;
 }
 
-/* Everything is on disk under temporary names: takes the old folder's description away, puts the new files in
- * place and describes them last. */
+/* Shards are on disk under temporary names. Writes the rest so, then takes the old folder's description away, renames,
+ * and describes the folder last. */
 static bool publish(const char *out, ShardWriter splits[2], const Tokenizer *t, const DatasetInfo *info,
                     const Corpus *c, Error *err) {
     char info_path[PATH_MAX], tokenizer_path[PATH_MAX];
     if (snprintf(info_path, sizeof info_path, "%s/dataset.json", out) >= PATH_MAX ||
         snprintf(tokenizer_path, sizeof tokenizer_path, "%s/tokenizer.json", out) >= PATH_MAX)
         return error_set(err, ERR_IO, "%.80s...: name too long", out);
-    if (unlink(info_path) != 0 && errno != ENOENT)
-        return error_set(err, ERR_IO, "%s: cannot be replaced: %s", info_path, strerror(errno));
-    return tokenizer_save(t, tokenizer_path, err) && shards_publish(&splits[0], err) &&
-           shards_publish(&splits[1], err) && dataset_info_write(out, info, c->files, c->file_count, err);
+    bool done = tokenizer_write(t, tokenizer_path, err) &&
+                dataset_info_write(out, info, c->files, c->file_count, err);
+    if (done && unlink(info_path) != 0 && errno != ENOENT)
+        done = error_set(err, ERR_IO, "%s: cannot be replaced: %s", info_path, strerror(errno));
+    done = done && file_rename(tokenizer_path, err) && shards_publish(&splits[0], err) &&
+           shards_publish(&splits[1], err) && file_rename(info_path, err);
+    file_discard(NULL, tokenizer_path);
+    file_discard(NULL, info_path);
+    return done;
 }
 
 static bool write_folder(const PrepareOptions *o, Corpus *c, Encoder *e, DatasetInfo *info, Error *err) {

@@ -443,6 +443,7 @@ static const struct {
     const char *variable, *pattern;
 } GPT2_PLACES[] = {
     {"", "data/gpt2_vocab/" PACKAGE},
+    {"", "data/gpt2-vocab"},
     {"VIRTUAL_ENV", "/lib/python3*/site-packages/" PACKAGE},
     {"CONDA_PREFIX", "/lib/python3*/site-packages/" PACKAGE},
     {"HOME", "/.local/lib/python3*/site-packages/" PACKAGE},
@@ -561,7 +562,7 @@ static void write_model(FILE *f, const Tokenizer *t) {
     fprintf(f, "\n    ]\n  }\n");
 }
 
-bool tokenizer_save(const Tokenizer *t, const char *path, Error *err) {
+bool tokenizer_write(const Tokenizer *t, const char *path, Error *err) {
     static const char LEVEL[] =
         "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "
         "\"use_regex\": %s}";
@@ -584,5 +585,12 @@ bool tokenizer_save(const Tokenizer *t, const char *path, Error *err) {
     fprintf(f, ",\n");
     write_model(f, t);
     fprintf(f, "}\n");
-    return file_publish(f, path, err);
+    return file_close(f, path, err);
+}
+
+bool tokenizer_save(const Tokenizer *t, const char *path, Error *err) {
+    if (!tokenizer_write(t, path, err)) return false;
+    if (file_rename(path, err)) return true;
+    file_discard(NULL, path);
+    return false;
 }

@@ -180,6 +180,21 @@ static void validation_should_be_whole_documents(void **state) {
     corpus_close(&other);
 }
 
+static void few_documents_should_be_cut_rather_than_miss_the_fraction(void **state) {
+    (void)state;
+    char *book = make_text(60, "\n\n"), *text = NULL;
+    assert_true(asprintf(&text, "%sx" END_OF_TEXT "%sy" END_OF_TEXT "%sz", book, book, book) > 0);
+    write_text("few.txt", text);
+    Corpus c = open_corpus("few.txt");
+    assert_int_equal(c.document_count, 3);
+    assert_true(corpus_split(&c, 0.1, 1, &err));
+    assert_true(c.sections);
+    assert_in_range(val_bytes(&c), c.bytes * 8 / 100, c.bytes * 12 / 100);
+    corpus_close(&c);
+    free(text);
+    free(book);
+}
+
 static void one_document_should_be_cut_at_paragraphs(void **state) {
     (void)state;
     make_file("single.txt", 400, "\n\n");
@@ -392,6 +407,8 @@ static void wrong_text_should_be_refused_in_a_line(void **state) {
         {"0123456789abcdef\xc3", 17, "not UTF-8 text (byte 0xc3 at 16)"},
         {"\xed\xa0\x80", 3, "not UTF-8 text"},
         {"\xc0\x80", 2, "not UTF-8 text"},
+        {"\xe0\x80\x80", 3, "not UTF-8 text"},
+        {"\xf0\x80\x80\x80", 4, "not UTF-8 text"},
         {"\xf4\x90\x80\x80", 4, "not UTF-8 text"},
         {"too short to divide", 19, "too few"},
     };
@@ -487,6 +504,7 @@ int main(void) {
         cmocka_unit_test(documents_should_end_at_markers),
         cmocka_unit_test(folders_should_be_read_in_the_order_of_names),
         cmocka_unit_test(validation_should_be_whole_documents),
+        cmocka_unit_test(few_documents_should_be_cut_rather_than_miss_the_fraction),
         cmocka_unit_test(one_document_should_be_cut_at_paragraphs),
         cmocka_unit_test(text_without_paragraphs_should_be_cut_at_words),
         cmocka_unit_test(the_tail_should_be_cut_by_characters),

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <cjson/cJSON.h>
 #include <cmocka.h>
 
 #define GOLDEN     "test/golden/tokenizer"
@@ -362,6 +363,50 @@ static void a_saved_tokenizer_should_load_the_same(void **state) {
     free(seen);
 }
 
+static cJSON *read_json(const char *path) {
+    size_t length;
+    char *text = read_text(path, &length);
+    cJSON *json = cJSON_Parse(text);
+    assert_non_null(json);
+    free(text);
+    return json;
+}
+
+/* Hugging Face knows a byte only by the character that GPT-2 prints for it. */
+static void bytes_should_be_printed_as_gpt2_does(void **state) {
+    (void)state;
+    char path[] = SCRATCH;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    Tokenizer *t = load(GOLDEN);
+    assert_true(tokenizer_save(t, path, &err));
+    cJSON *saved = read_json(path), *gpt2 = read_json(GOLDEN "/encoder.json");
+    const cJSON *vocab = cJSON_GetObjectItem(cJSON_GetObjectItem(saved, "model"), "vocab");
+    assert_true(cJSON_Compare(vocab, gpt2, true));
+    cJSON_Delete(saved);
+    cJSON_Delete(gpt2);
+    tokenizer_free(t);
+    unlink(path);
+}
+
+/* All bytes by their own ids, then "abc", which no two of them make. */
+static void a_tiktoken_file_that_is_not_byte_pairs_should_be_refused(void **state) {
+    (void)state;
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char path[] = SCRATCH;
+    int fd = mkstemp(path);
+    FILE *f = fdopen(fd, "wb");
+    assert_non_null(f);
+    for (int byte = 0; byte < 256; byte++)
+        fprintf(f, "%c%c== %d\n", digits[byte >> 2], digits[(byte & 3) << 4], byte);
+    fprintf(f, "YWJj 256\n");
+    assert_int_equal(fclose(f), 0);
+    assert_null(tokenizer_load(path, &err));
+    assert_non_null(strstr(err.text, "token 256 is not made of two earlier ones"));
+    unlink(path);
+}
+
 static void wrong_files_should_be_refused_in_a_line(void **state) {
     (void)state;
 #define MODEL(pre, model) "{\"pre_tokenizer\": " pre ", \"model\": " model "}"
@@ -501,6 +546,8 @@ int main(void) {
         cmocka_unit_test(training_should_refuse_other_sizes),
         cmocka_unit_test(training_should_equal_counting_anew_at_every_merge),
         cmocka_unit_test(a_saved_tokenizer_should_load_the_same),
+        cmocka_unit_test(bytes_should_be_printed_as_gpt2_does),
+        cmocka_unit_test(a_tiktoken_file_that_is_not_byte_pairs_should_be_refused),
         cmocka_unit_test(wrong_files_should_be_refused_in_a_line),
         cmocka_unit_test(truncated_files_should_not_crash),
         cmocka_unit_test(tiny_shakespeare_should_have_nanogpts_counts),
