@@ -252,8 +252,7 @@ static bool make_series(const Entry *e, const Options *o, ChartSeries *series, E
 
 static bool print_chart(const Entry *entries, const Options *o, const ChartStyle *style, Error *err) {
     char title[64];
-    ChartSeries *series = calloc((size_t)o->count, sizeof *series);
-    if (!series) return error_set(err, ERR_IO, "out of memory");
+    ChartSeries series[RUNS_MAX] = {{0}};
     bool ok = true;
     for (int i = 0; ok && i < o->count; i++) ok = make_series(&entries[i], o, &series[i], err);
     snprintf(title, sizeof title, "%s loss by %s", o->train ? "training" : "validation", axis_names[o->by]);
@@ -264,7 +263,6 @@ static bool print_chart(const Entry *entries, const Options *o, const ChartStyle
         free((void *)series[i].x);
         free((void *)series[i].y);
     }
-    free(series);
     return ok;
 }
 
@@ -347,12 +345,10 @@ static void print_found(const RunDifference *d, int found, int count, const Char
 }
 
 static bool print_differences(const Entry *entries, int count, const ChartStyle *style, Error *err) {
-    Run *runs = calloc((size_t)count, sizeof *runs);
-    if (!runs) return error_set(err, ERR_IO, "out of memory");
+    Run runs[RUNS_MAX];
     for (int i = 0; i < count; i++) runs[i] = entries[i].run; /* borrowed */
     int found = 0;
     RunDifference *differences = run_differences(runs, count, &found, err);
-    free(runs);
     if (!differences) return false;
     print_found(differences, found, count, style);
     run_differences_free(differences, found, count);
