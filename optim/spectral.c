@@ -31,6 +31,9 @@
 /* Largest growth of small singular values within a block: fp32's 6e-8 grows by its square. */
 #define BLOCK_GROWTH 12.0
 
+/* Panels that a product with X takes at a time. */
+#define PANELS 4
+
 /* p(x) = a x + b x^3 + c x^5 */
 typedef struct Quintic {
     double a, b, c;
@@ -130,46 +133,73 @@ static Engine engine_create(float *X, int n, int m, double delta, float *work) {
                     .delta = delta};
 }
 
-static void mirror(int n, float *C) {
-    for (int i0 = 0; i0 < n; i0 += 32)
-        for (int j0 = 0; j0 <= i0; j0 += 32)
-            for (int i = i0; i < n && i < i0 + 32; i++)
-                for (int j = j0; j < i && j < j0 + 32; j++) C[(size_t)j * n + i] = C[(size_t)i * n + j];
+#define TILE ((size_t)GEMM_NR)
+
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* out (64, 64) = transpose of (rows, columns) of A, both at most 64; zero or undefined beyond. */
+static void transpose_tile(float *out, const float *A, size_t ld, size_t rows, size_t columns) {
+    float in[TILE * TILE];
+    if (columns < TILE) memset(in, 0, sizeof in);
+    for (size_t i = 0; i < rows; i++) memcpy(in + i * TILE, A + i * ld, columns * sizeof(float));
+    gemm_transpose(out, in, (int)rows);
+}
+
+/* The upper triangle from the lower one. */
+static void mirror(size_t n, float *C) {
+    float tile[TILE * TILE];
+    for (size_t i = 0; i < n; i += TILE) {
+        size_t rows = least(n - i, TILE);
+        for (size_t j = 0; j < i; j += TILE) {
+            transpose_tile(tile, C + i * n + j, n, rows, TILE);
+            for (size_t k = 0; k < TILE; k++)
+                memcpy(C + (j + k) * n + i, tile + k * TILE, rows * sizeof(float));
+        }
+        for (size_t r = i; r < i + rows; r++)
+            for (size_t c = i; c < r; c++) C[c * n + r] = C[r * n + c];
+    }
 }
 
 /* C = A B + beta C, all (n, n), where C is symmetric: the lower triangle, by columns of panels. */
 static void multiply_symmetric(const Engine *e, const float *A, const float *B, float beta, float *C) {
     size_t n = (size_t)e->n;
-    for (size_t j = 0; j < n; j += GEMM_NR) {
-        int width = (int)(n - j < GEMM_NR ? n - j : GEMM_NR);
-        gemm((int)(n - j), width, e->n, 1, A + j * n, n, false, B + j, n, false, beta, C + j * n + j, n,
-             e->panel);
-    }
-    mirror(e->n, C);
+    for (size_t j = 0; j < n; j += TILE)
+        gemm((int)(n - j), (int)least(n - j, TILE), e->n, 1, A + j * n, n, false, B + j, n, false, beta,
+             C + j * n + j, n, e->panel);
+    mirror(n, C);
 }
 
 /* G = X X^T + (lower block)^2; the lower block is delta I at first, S later. */
 static void form_gram(const Engine *e, bool first) {
     size_t n = (size_t)e->n, m = (size_t)e->m;
-    for (size_t j = 0; j < n; j += GEMM_NR) {
-        int width = (int)(n - j < GEMM_NR ? n - j : GEMM_NR);
-        gemm((int)(n - j), width, e->m, 1, e->X + j * m, m, false, e->X + j * m, m, true, 0,
-             e->G + j * n + j, n, e->panel);
+    for (size_t j = 0; j < n; j += TILE) {
+        size_t width = least(n - j, TILE);
+        for (size_t k = 0; k < m; k += TILE)
+            transpose_tile(e->panel + k * TILE, e->X + j * m + k, m, width, least(m - k, TILE));
+        gemm_panels((int)(n - j), e->m, gemm_rows(e->X + j * m, m), e->panel, 0, 0, NULL, e->G + j * n + j,
+                    n, 0, 1, (int)width);
     }
     if (e->delta != 0 && !first) multiply_symmetric(e, e->S, e->S, 1, e->G);
-    else mirror(e->n, e->G);
+    else mirror(n, e->G);
 }
 
-/* X = A X for A (n, n): panel by panel, so that no second X is needed. */
+/* X = A X for A (n, n): a few panels at a time, so that no second X is needed, and A is read less often. */
 static void multiply_into(const Engine *e, GemmA A) {
     size_t n = (size_t)e->n, m = (size_t)e->m;
-    for (size_t j = 0; j < m; j += GEMM_NR) {
-        size_t width = m - j < GEMM_NR ? m - j : GEMM_NR;
-        for (size_t i = 0; i < n; i++) {
-            memcpy(e->panel + i * GEMM_NR, e->X + i * m + j, width * sizeof(float));
-            memset(e->panel + i * GEMM_NR + width, 0, (GEMM_NR - width) * sizeof(float));
+    for (size_t j = 0; j < m; j += PANELS * TILE) {
+        size_t width = least(m - j, PANELS * TILE), panels = (width + TILE - 1) / TILE;
+        for (size_t p = 0; p < panels; p++) {
+            size_t columns = least(width - p * TILE, TILE);
+            float *row = e->panel + p * n * TILE;
+            const float *x = e->X + j + p * TILE;
+            for (size_t i = 0; i < n; i++, row += TILE, x += m) {
+                memcpy(row, x, columns * sizeof(float));
+                memset(row + columns, 0, (TILE - columns) * sizeof(float));
+            }
         }
-        gemm_panels(e->n, e->n, A, e->panel, 0, 0, NULL, e->X + j, m, 0, 1, (int)width);
+        gemm_panels(e->n, e->n, A, e->panel, n * TILE, 0, NULL, e->X + j, m, TILE, (int)panels, (int)width);
     }
 }
 
@@ -396,15 +426,15 @@ void spectral_map(double (*f)(double s, const void *context), const void *contex
     Eigen eigen = eigen_create((size_t)n, work);
     gram_in_double(X, n, m, eigen.A);
     bool ok = eigen_solve(&eigen, 'V', n);
-    double least = 1e-6 * sqrt(fmax(0, eigen.values[n - 1]));
-    if (ok && least == 0) return;
+    double smallest = 1e-6 * sqrt(fmax(0, eigen.values[n - 1]));
+    if (ok && smallest == 0) return;
 
     float *V = (float *)eigen.integers; /* free again */
     for (size_t i = 0; i < size; i++) V[i] = (float)eigen.A[i];
     Engine engine = {.n = n, .m = m, .X = X, .panel = V + round_up(size)};
     multiply_into(&engine, gemm_rows(V, (size_t)n));
     for (int i = 0; i < n; i++) {
-        double s = fmax(sqrt(fmax(0, eigen.values[i])), least);
+        double s = fmax(sqrt(fmax(0, eigen.values[i])), smallest);
         scale_by(X + (size_t)i * columns, columns, ok ? f(s, context) / s : NAN);
     }
     multiply_into(&engine, gemm_columns(V, (size_t)n));
@@ -412,8 +442,8 @@ void spectral_map(double (*f)(double s, const void *context), const void *contex
 
 size_t spectral_work_size(int n, int m) {
     size_t rows = (size_t)n, square = round_up(rows * rows);
-    size_t engine = 5 * square + gemm_work_size(m);
-    size_t integers = 3 + 5 * rows, rotation = square + gemm_work_size(n);
+    size_t panel = gemm_work_size(PANELS * n > m + GEMM_NR ? PANELS * n : m + GEMM_NR);
+    size_t engine = 5 * square + panel, integers = 3 + 5 * rows, rotation = square + panel;
     size_t eigen = 2 * eigen_doubles(rows) + (integers > rotation ? integers : rotation);
     return round_up(engine > eigen ? engine : eigen);
 }
