@@ -87,8 +87,14 @@ make_source() { # source, how, where
 }
 
 wanted=" $* "
-mkdir -p "$folder"
 printf '%s' "$sources" >"$work/sources"
+for name in "$@"; do
+    if ! grep -q "^$name " "$work/sources"; then
+        echo "error: no source is called $name; there are $(awk '{ printf "%s ", $1 }' "$work/sources")" >&2
+        exit 2
+    fi
+done
+mkdir -p "$folder"
 while read -r source how where licence; do
     [ -n "$source" ] || continue
     [ "$wanted" = "  " ] || [ "$wanted" != "${wanted#* "$source" }" ] || continue
