@@ -147,3 +147,11 @@ cJSON *json_read(const char *path, size_t limit_bytes, ErrorCode code, Error *er
     free(text);
     return root;
 }
+
+char *json_print(const cJSON *root) {
+    char *text = cJSON_Print(root);
+    for (char *c = text; c && *c;
+         c++) /* inside strings a tab is written as \t, so this one follows a key */
+        if (c[0] == ':' && c[1] == '\t') c[1] = ' ';
+    return text;
+}

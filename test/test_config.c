@@ -450,6 +450,48 @@ static void the_effective_config_should_read_back_to_itself(void **state) {
     }
 }
 
+static void overrides_should_work_on_a_config_that_a_run_wrote(void **state) {
+    (void)state;
+    assert_true(loads(WITH("\"optimizer\":{\"name\":\"muon\",\"lr\":0.5,\"weight_decay\":0.5,\"roles\":{"
+                           "\"head\":{\"lr\":0.25}}}"),
+                      NULL, NULL, NULL));
+    char *json = config_to_json(&config);
+    assert_non_null(json);
+    assert_true(loads(json, "optimizer.lr=0.125", "optimizer.aux.lr=0.0625", "optimizer.weight_decay=0"));
+    free(json);
+    assert_true(config.optimizer.role[ROLE_MATRIX].lr == 0.125);
+    assert_true(config.optimizer.role[ROLE_MATRIX].weight_decay == 0);
+    assert_true(config.optimizer.role[ROLE_EMBEDDING].lr == 0.0625);
+    assert_true(config.optimizer.role[ROLE_HEAD].lr == 0.25);
+}
+
+static int allocations_left;
+
+static void *allocate_or_fail(size_t size) {
+    return allocations_left-- > 0 ? malloc(size) : NULL;
+}
+
+static void running_out_of_memory_should_fail_cleanly(void **state) {
+    (void)state;
+    bool loaded = false, written = false;
+    cJSON_InitHooks(&(cJSON_Hooks){allocate_or_fail, free});
+    for (int n = 0; n < 1000 && !(loaded && written); n++) {
+        allocations_left = n;
+        loaded = loads(WITH("\"optimizer\":{\"name\":\"muon\",\"lr\":0.5}"), "optimizer.aux.lr=1",
+                       "log.every=1", NULL);
+        if (!loaded) continue;
+        allocations_left = 0;
+        for (int m = 0; m < 1000 && !written; m++) {
+            allocations_left = m;
+            char *json = config_to_json(&config);
+            written = json != NULL;
+            free(json);
+        }
+    }
+    cJSON_InitHooks(NULL);
+    assert_true(loaded && written);
+}
+
 /* --------------------------------------------------------------------------------------------- texts for people */
 
 static char *printed(void (*print)(FILE *)) {
@@ -535,6 +577,8 @@ int main(void) {
         cmocka_unit_test(roles_that_nobody_can_update_should_be_refused),
         cmocka_unit_test(optimizers_with_nothing_to_do_should_be_refused),
         cmocka_unit_test(the_effective_config_should_read_back_to_itself),
+        cmocka_unit_test(overrides_should_work_on_a_config_that_a_run_wrote),
+        cmocka_unit_test(running_out_of_memory_should_fail_cleanly),
         cmocka_unit_test(help_and_reference_should_name_every_key_in_100_columns),
         cmocka_unit_test(every_optimizer_should_be_listed_and_described),
     };

@@ -418,16 +418,18 @@ void config_free(Config *config) {
 
 /* ------------------------------------------------------------------------------------------------- writing */
 
-/* Adds fields to a JSON object. Numbers go in as raw text: cJSON prints doubles to a tolerance, not to the bit. */
+/* Adds a field to a JSON object. Numbers go in as raw text: cJSON prints doubles to a tolerance, not to the bit. */
+static bool write_field(cJSON *object, const Field *field, const void *values) {
+    char text[FIELD_TEXT_MAX];
+    field_text(field, values, text, sizeof text);
+    bool quoted = field->type == FIELD_CHOICE || field->type == FIELD_TEXT;
+    return (quoted ? cJSON_AddStringToObject(object, field->name, text)
+                   : cJSON_AddRawToObject(object, field->name, text)) != NULL;
+}
+
 static bool write_fields(cJSON *object, const Field *fields, const void *values) {
     bool done = true;
-    for (const Field *f = fields; f && f->name; f++) {
-        char text[FIELD_TEXT_MAX];
-        field_text(f, values, text, sizeof text);
-        bool quoted = f->type == FIELD_CHOICE || f->type == FIELD_TEXT;
-        done &= (quoted ? cJSON_AddStringToObject(object, f->name, text)
-                        : cJSON_AddRawToObject(object, f->name, text)) != NULL;
-    }
+    for (const Field *f = fields; f && f->name; f++) done = done && write_field(object, f, values);
     return done;
 }
 
@@ -437,21 +439,29 @@ static bool write_choice(cJSON *object, const OptimizerChoice *choice) {
            write_fields(object, choice->optimizer->fields, choice->hyper);
 }
 
+/* Rates that follow from the role's optimizer are left out: an override of optimizer.lr must go on working on a
+ * config that a run wrote. */
+static bool write_role(cJSON *roles, const Config *config, int role) {
+    const OptimizerChoice *own = &config->chosen[CHOICE_ROLE + role], *choice = config->chosen;
+    while (choice->hyper != config->optimizer.role[role].hyper) choice++;
+    OptimizerChoice rates = {choice->optimizer, choice->hyper, config->optimizer.role[role].lr,
+                             config->optimizer.role[role].weight_decay};
+    bool lr = rates.lr != choice->lr;
+    bool decay = rates.weight_decay != choice->weight_decay || role == ROLE_VECTOR;
+    if (choice != own && !lr && !decay) return true;
+    cJSON *entry = cJSON_AddObjectToObject(roles, ROLE_NAMES[role]);
+    if (choice == own) return write_choice(entry, &rates);
+    return (!lr || write_field(entry, field_find(RATE_FIELDS, "lr"), &rates)) &&
+           (!decay || write_field(entry, field_find(RATE_FIELDS, "weight_decay"), &rates));
+}
+
 static bool write_optimizer(cJSON *root, const Config *config) {
     const OptimizerChoice *aux = &config->chosen[CHOICE_AUX];
     cJSON *object = cJSON_AddObjectToObject(root, "optimizer");
     bool done = object && write_choice(object, &config->chosen[CHOICE_MAIN]);
     if (aux->optimizer) done = done && write_choice(cJSON_AddObjectToObject(object, "aux"), aux);
     cJSON *roles = cJSON_AddObjectToObject(object, "roles");
-    for (int role = 0; role < ROLE_COUNT && done; role++) {
-        const OptimizerChoice *own = &config->chosen[CHOICE_ROLE + role];
-        cJSON *entry = cJSON_AddObjectToObject(roles, ROLE_NAMES[role]);
-        OptimizerChoice rates = {.optimizer = own->optimizer,
-                                 .hyper = own->hyper,
-                                 .lr = config->optimizer.role[role].lr,
-                                 .weight_decay = config->optimizer.role[role].weight_decay};
-        done = own->optimizer ? write_choice(entry, &rates) : write_fields(entry, RATE_FIELDS, &rates);
-    }
+    for (int role = 0; role < ROLE_COUNT && done; role++) done = write_role(roles, config, role);
     return done;
 }
 
@@ -463,7 +473,7 @@ char *config_to_json(const Config *config) {
         done = done && object && write_fields(object, s->fields, (const char *)config + s->offset);
     }
     done = done && write_optimizer(root, config);
-    char *text = done ? cJSON_Print(root) : NULL;
+    char *text = done ? json_print(root) : NULL;
     cJSON_Delete(root);
     return text;
 }

@@ -9,7 +9,7 @@
 static void print_wrapped(FILE *out, int at, int indent, const char *text) {
     bool first = true;
     while (*text) {
-        int length = (int)strcspn(text, " ");
+        int length = (int)strcspn(text, " \n");
         if (!first && at + 1 + length > COLUMNS) {
             fprintf(out, "\n%*s", indent, "");
             at = indent;
@@ -17,7 +17,7 @@ static void print_wrapped(FILE *out, int at, int indent, const char *text) {
         }
         at += fprintf(out, "%s%.*s", first ? "" : " ", length, text);
         first = false;
-        text += length + (text[length] == ' ');
+        text += length + (text[length] != '\0');
     }
     fputc('\n', out);
 }
@@ -55,13 +55,17 @@ static void print_fields(FILE *out, const char *section, const Field *fields, co
     }
 }
 
-/* "matrix, embedding", or "every role". */
+/* What it updates by itself, and what it can: "every role", "matrix; embedding, head where named for them". */
 static const char *roles_text(const Optimizer *o, char *out, size_t size) {
-    size_t n = 0;
-    if (o->roles == ROLES_ALL) snprintf(out, size, "every role");
-    for (int role = 0; role < ROLE_COUNT && o->roles != ROLES_ALL; role++)
-        if (o->roles & ROLE_BIT(role))
-            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", " : "", ROLE_NAMES[role]);
+    if (o->roles == ROLES_ALL) {
+        snprintf(out, size, "every role");
+        return out;
+    }
+    size_t n = (size_t)snprintf(out, size, "matrix");
+    for (int role = 0; role < ROLE_COUNT; role++)
+        if (role != ROLE_MATRIX && (o->roles & ROLE_BIT(role)))
+            n += (size_t)snprintf(out + n, size - n, "%s%s", n > 6 ? ", " : "; ", ROLE_NAMES[role]);
+    if (n > 6) snprintf(out + n, size - n, " where named for it");
     return out;
 }
 
@@ -99,7 +103,7 @@ void config_list_optimizers(FILE *out) {
     char roles[128], initial[64], text[2048];
     for (const Optimizer *const *o = OPTIMIZERS; *o; o++) {
         int at = fprintf(out, "%-12s", (*o)->name);
-        snprintf(text, sizeof text, "%s; for %s; %d bytes of state a weight; %s", (*o)->title,
+        snprintf(text, sizeof text, "%s; updates %s; %d bytes of state a weight; %s", (*o)->title,
                  roles_text(*o, roles, sizeof roles), state_bytes(*o), (*o)->source);
         print_wrapped(out, at, at, text);
         size_t n = 0;
@@ -178,7 +182,7 @@ static void print_optimizer_markdown(FILE *out, const Optimizer *o) {
     print_lines(out, "    ", o->equation);
     fprintf(out, "\nSource: %s.", o->source);
     if (*o->differs) fprintf(out, " Differs: %s.", o->differs);
-    fprintf(out, " Can update: %s. State: %d bytes a weight.\n\n", roles_text(o, roles, sizeof roles),
+    fprintf(out, " Updates: %s. State: %d bytes a weight.\n\n", roles_text(o, roles, sizeof roles),
             state_bytes(o));
     print_table_head(out);
     print_rows(out, RATE_FIELDS, o);

@@ -103,7 +103,7 @@ static bool write_file(const RunLog *log, const char *name, const char *text, Er
 }
 
 static bool write_json(const RunLog *log, const char *name, cJSON *object, bool complete, Error *err) {
-    char *text = complete ? cJSON_Print(object) : NULL;
+    char *text = complete ? json_print(object) : NULL;
     cJSON_Delete(object);
     bool done = text ? write_file(log, name, text, err) : error_set(err, ERR_IO, "%s: out of memory", name);
     free(text);
