@@ -105,6 +105,14 @@ static void order_should_differ_between_epochs_and_seeds(void **state) {
     assert_true(same_epoch < 10 && same_seed < 10 && kept < 10); /* one each is expected */
 }
 
+/* A resumed run must see the windows that the stopped one would have seen, with any later version of this code. */
+static void order_should_stay_what_it_was(void **state) {
+    (void)state;
+    const int64_t expected[2][6] = {{56, 346, 593, 119, 806, 191}, {782, 426, 92, 507, 116, 352}};
+    for (uint64_t epoch = 0; epoch < 2; epoch++)
+        for (int i = 0; i < 6; i++) assert_int_equal(loader_order(1000, 42, epoch, i), expected[epoch][i]);
+}
+
 /* Rank correlation between index and place, averaged over epochs, and of neighbours: both near 0. */
 static void order_should_not_resemble_the_files_order(void **state) {
     (void)state;
@@ -367,6 +375,7 @@ int main(void) {
         TEST(order_should_be_a_permutation_for_any_size),
         TEST(order_should_stay_in_range_for_huge_sizes),
         TEST(order_should_differ_between_epochs_and_seeds),
+        TEST(order_should_stay_what_it_was),
         TEST(order_should_not_resemble_the_files_order),
         TEST(order_of_few_windows_should_be_fair),
         TEST(targets_should_be_inputs_moved_on_by_one),
