@@ -154,9 +154,9 @@ bool config_describe(FILE *out, const char *name, Error *err) {
 
 /* ------------------------------------------------------------------------------------------ docs/config.md */
 
-/* In a table "|" must be escaped. */
+/* "|" would end the cell, "<" begin a tag. */
 static void print_cell(FILE *out, const char *text) {
-    for (; *text; text++) fprintf(out, "%s%c", *text == '|' ? "\\" : "", *text);
+    for (; *text; text++) fprintf(out, "%s%c", *text == '|' || *text == '<' ? "\\" : "", *text);
 }
 
 static void print_rows(FILE *out, const Field *fields, const Optimizer *o) {
