@@ -91,12 +91,13 @@ static double eta_s(const Progress *p, const StepRecord *r) {
 enum { PART_STEP, PART_LOSS, PART_VAL, PART_LR, PART_SPEED, PART_OPTIMIZER, PART_ETA, PART_COUNT };
 
 /* The figures as words, in the order of the line; "" where there is nothing to show. */
-static void format_parts(const Progress *p, const StepRecord *r, char part[PART_COUNT][32]) {
+static void format_parts(const Progress *p, const StepRecord *r, int decimals, char part[PART_COUNT][32]) {
     char text[24];
     memset(part, 0, PART_COUNT * sizeof *part);
     snprintf(part[PART_STEP], sizeof *part, "%lld/%lld", (long long)r->step, (long long)p->total_steps);
-    if (!isnan(r->train_loss)) snprintf(part[PART_LOSS], sizeof *part, "loss %.4f", r->train_loss);
-    if (!isnan(r->val_loss)) snprintf(part[PART_VAL], sizeof *part, "val %.4f", r->val_loss);
+    if (!isnan(r->train_loss))
+        snprintf(part[PART_LOSS], sizeof *part, "loss %.*f", decimals, r->train_loss);
+    if (!isnan(r->val_loss)) snprintf(part[PART_VAL], sizeof *part, "val %.*f", decimals, r->val_loss);
     if (!isnan(r->lr)) snprintf(part[PART_LR], sizeof *part, "lr %.2g", r->lr);
     if (r->tokens_per_s > 0)
         snprintf(part[PART_SPEED], sizeof *part, "%s tok/s",
@@ -134,7 +135,7 @@ char *progress_format_live(const Progress *p, const StepRecord *r, int columns, 
     static const int least_important_first[] = {PART_OPTIMIZER, PART_LR,  PART_SPEED,
                                                 PART_VAL,       PART_ETA, PART_LOSS};
     char part[PART_COUNT][32], words[PART_COUNT * 34], bar[BAR_MAX * 3 + 1] = "";
-    format_parts(p, r, part);
+    format_parts(p, r, 3, part);
     int gap = 2, width = join_parts(part, gap, words, sizeof words);
     if (columns - width - gap < BAR_MIN) width = join_parts(part, gap = 1, words, sizeof words);
     for (size_t i = 0; width > columns && i < sizeof least_important_first / sizeof(int); i++) {
@@ -167,8 +168,8 @@ static void erase(Progress *p) {
 /* The bar in green, the rest as it is. */
 static void draw(Progress *p) {
     char line[512];
-    /* The last column stays free: some terminals wrap as soon as it is filled. */
-    progress_format_live(p, &p->shown, terminal_columns(p->out) - 1, line, sizeof line);
+    /* Three columns stay free: for the "^C" that a terminal echoes, and because some wrap once the last is filled. */
+    progress_format_live(p, &p->shown, terminal_columns(p->out) - 3, line, sizeof line);
     erase(p);
     size_t bar =
         strspn(line, p->unicode ? "━╸─" : "=-"); /* bytes of these characters; digits are not among them */
@@ -183,7 +184,7 @@ static void draw(Progress *p) {
 
 char *progress_format_plain(const Progress *p, const StepRecord *r, char *out, size_t size) {
     char part[PART_COUNT][32], total[24];
-    format_parts(p, r, part);
+    format_parts(p, r, 4, part);
     int digits = snprintf(total, sizeof total, "%lld", (long long)p->total_steps);
     int n = snprintf(out, size, "step %*s  %-12s  %-11s  %-10s  %13s  %-8s  %s", 2 * digits + 1,
                      part[PART_STEP], part[PART_LOSS], part[PART_VAL], part[PART_LR], part[PART_SPEED],
