@@ -223,10 +223,14 @@ static double square_sum(const float *x, size_t count) {
 /* ---- the engine -----------------------------------------------------------------------------------------
  */
 
-/* P = a I + b G + c G^2 */
+/* P = G^2 */
+static void square(Engine *e) {
+    multiply_symmetric(e, e->G, e->G, 0, e->P);
+}
+
+/* P = a I + b G + c P, where P was G^2 */
 static void evaluate(Engine *e, Quintic p) {
     size_t n = (size_t)e->n;
-    multiply_symmetric(e, e->G, e->G, 0, e->P);
     for (size_t i = 0; i < n * n; i++) e->P[i] = (float)p.b * e->G[i] + (float)p.c * e->P[i];
     for (size_t i = 0; i < n; i++) e->P[i * n + i] += (float)p.a;
 }
@@ -245,7 +249,7 @@ static void restart(Engine *e, bool first) {
     form_gram(e, false);
 }
 
-/* Runs the plan on X / sqrt(bound); G is that of X itself (form_gram(e, true)). */
+/* Runs the plan on X / sqrt(bound); G and P = G^2 are those of X itself. */
 static void iterate(Engine *e, const Quintic *plan, int steps, double bound) {
     bool first_block = true, new_block = true;
     double growth = 1;
@@ -254,6 +258,7 @@ static void iterate(Engine *e, const Quintic *plan, int steps, double bound) {
         Quintic p = plan[k];
         growth *= p.a;
         if (k == 0) p = quintic_of(p, 1, 1 / sqrt(bound));
+        else square(e);
         evaluate(e, p);
         if (new_block) {
             memcpy(e->Q, e->P, (size_t)e->n * (size_t)e->n * sizeof(float));
@@ -275,15 +280,22 @@ static void iterate(Engine *e, const Quintic *plan, int steps, double bound) {
     }
 }
 
-/* The polar factor's top block for [X, delta I] with |X|_F^2 + delta^2 <= 1. |G|_F bounds the largest
- * eigenvalue of G from above, better than the trace. */
+/* The polar factor's top block for [X, delta I] with |X|_F^2 + delta^2 <= 1. |G^2|_F^(1/2) bounds the largest
+ * eigenvalue of G = X X^T from above, closely enough (the trace would cost a step or two), and G^2 is wanted
+ * anyway; delta^2 I comes to both of them afterwards. */
 static void converge(Engine *e) {
     Quintic plan[SPECTRAL_MAX_STEPS];
-    double delta2 = e->delta * e->delta;
+    size_t n = (size_t)e->n;
+    double shift = e->delta * e->delta;
     form_gram(e, true);
-    double bound = sqrt(square_sum(e->G, (size_t)e->n * (size_t)e->n)) + delta2;
+    square(e);
+    double bound = sqrt(sqrt(square_sum(e->P, n * n))) + shift;
     int steps = plan_steps(fmax(e->delta / sqrt(bound), FLOOR), plan);
-    for (size_t i = 0; i < (size_t)e->n; i++) e->G[i * (size_t)e->n + i] += (float)delta2;
+    for (size_t i = 0; i < n * n; i++) e->P[i] += (float)(2 * shift) * e->G[i];
+    for (size_t i = 0; i < n * n; i += n + 1) {
+        e->P[i] += (float)(shift * shift);
+        e->G[i] += (float)shift;
+    }
     iterate(e, plan, steps, bound);
 }
 
@@ -302,6 +314,7 @@ void polar_factor(PolarKind kind, int steps, float *X, int n, int m, float *work
     Quintic plan[SPECTRAL_MAX_STEPS];
     for (int k = 0; k < steps; k++) plan[k] = kind == POLAR_CLASSIC ? CLASSIC : EXPRESS[k < 5 ? k : 4];
     form_gram(&e, true);
+    square(&e);
     iterate(&e, plan, steps, 1);
 }
 
