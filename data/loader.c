@@ -28,8 +28,7 @@ typedef struct LoaderShard {
     int64_t first_window, window_count; /* windows never cross shards */
 } LoaderShard;
 
-/* --------------------------------------------------------------------------------------------- order of
- * windows */
+/* ------------------------------------------------------------------------------------- order of windows */
 
 /* A Feistel network permutes [0, 4^half_bits); walking its cycle until the value falls below `count`
  * restricts that to a permutation of [0, count) (Black and Rogaway 2002, "Ciphers with Arbitrary Finite
@@ -66,8 +65,7 @@ static const LoaderShard *find_window(const Loader *l, int64_t cursor, int64_t *
     return &l->shards[low];
 }
 
-/* -------------------------------------------------------------------------------------------------------
- * files */
+/* ------------------------------------------------------------------------------------------------ files */
 
 static bool read_fully(const LoaderShard *shard, void *to, size_t bytes, int64_t offset, Error *err) {
     for (size_t done = 0; done < bytes;) {
@@ -125,8 +123,7 @@ static bool shard_open(LoaderShard *shard, Error *err) {
     return check_header(shard, st.st_size, err);
 }
 
-/* -----------------------------------------------------------------------------------------------------
- * opening */
+/* ---------------------------------------------------------------------------------------------- opening */
 
 static int by_path(const void *a, const void *b) {
     return strcmp(((const LoaderShard *)a)->path, ((const LoaderShard *)b)->path);
@@ -207,8 +204,7 @@ void loader_close(Loader *loader) {
     *loader = (Loader){0};
 }
 
-/* -----------------------------------------------------------------------------------------------------
- * reading */
+/* ---------------------------------------------------------------------------------------------- reading */
 
 /* Reads T + 1 tokens from `token` on into the buffer, in the machine's byte order, each below vocab_size.
  */

@@ -1,5 +1,5 @@
-/* compare.c: which optimizer won. Reads run directories, prints a table, a chart of the losses, and what differs
- * between the configs.
+/* compare.c: which optimizer won. Reads run directories, prints a table, a chart of the losses, and what
+ * differs between the configs.
  *
  *     ./compare runs/adamw runs/muon runs/softmuon
  *     ./compare --target 3.5 --x time runs/?*
@@ -36,7 +36,7 @@ typedef struct Entry {
 static const char *const axis_names[] = {
     [BY_STEP] = "step", [BY_TOKENS] = "tokens", [BY_TIME] = "time (s)"};
 
-/* ----------------------------------------------------------------------------------------------- command line */
+/* ----------------------------------------------------------------------------------------- command line */
 
 static void print_usage(FILE *out) {
     fputs("usage: compare [--target LOSS] [--train] [--x step|tokens|time] RUN...\n"
@@ -86,7 +86,7 @@ static bool parse_options(Options *o, int argc, char **argv, Error *err) {
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------- order */
+/* ------------------------------------------------------------------------------------------------ order */
 
 static bool diverged(const Entry *e) {
     return !strcmp(e->run.outcome, "diverged");
@@ -130,7 +130,7 @@ static bool load_runs(Entry *entries, const Options *o, Error *err) {
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------- table */
+/* ------------------------------------------------------------------------------------------------ table */
 
 static int width_of(const char *text, int at_least) {
     int length = (int)strlen(text);
@@ -216,7 +216,7 @@ static void print_notes(const Entry *entries, int count) {
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------ target */
+/* ----------------------------------------------------------------------------------------------- target */
 
 static void print_reached(const Entry *e, int index, const StepRecord *at, int names,
                           const ChartStyle *style) {
@@ -239,7 +239,7 @@ static void print_target(const Entry *entries, int count, double target, const C
         print_reached(&entries[i], i, run_reach(&entries[i].run, target), names, style);
 }
 
-/* ------------------------------------------------------------------------------------------------------- chart */
+/* ------------------------------------------------------------------------------------------------ chart */
 
 static bool make_series(const Entry *e, const Options *o, ChartSeries *series, Error *err) {
     double *x = malloc((e->run.record_count + 1) * sizeof *x),
@@ -266,7 +266,7 @@ static bool print_chart(const Entry *entries, const Options *o, const ChartStyle
     return ok;
 }
 
-/* ------------------------------------------------------------------------------------------------- differences */
+/* ------------------------------------------------------------------------------------------ differences */
 
 static void print_letter(int run, const ChartStyle *style) {
     printf("%s%c%s ", chart_color(style, run), chart_letter(run), chart_color_end(style));
@@ -306,7 +306,8 @@ static bool same_owners(char *const *a, char *const *b, int count) {
     return true;
 }
 
-/* "only a b  optimizer.momentum=0.95 ...": what only these runs have, as one would type it, in lines that fit. */
+/* "only a b  optimizer.momentum=0.95 ...": what only these runs have, as one would type it, in lines
+ * that fit. */
 static void print_owned(const RunDifference *d, int found, int first, int count, const ChartStyle *style) {
     int column = 7;
     printf("  only ");

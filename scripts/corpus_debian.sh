@@ -81,7 +81,10 @@ make_source() { # source, how, where
     pod) pod_text "$work/$1/$3" ;;
     esac >"$work/text"
     without_repeats <"$work/text" >"$folder/$1.txt.part"
-    [ -s "$folder/$1.txt.part" ]
+    if [ ! -s "$folder/$1.txt.part" ]; then
+        echo "error: found no text in Debian package $1 (its layout may have changed)" >&2
+        exit 3
+    fi
     mv "$folder/$1.txt.part" "$folder/$1.txt"
     rm -rf "${work:?}/$1"
 }

@@ -86,8 +86,7 @@ static void take_header(Reader *r) {
     else if (version != 2) fail(r, "a serialization version other than 2 and 3");
 }
 
-/* -------------------------------------------------------------------------------------------------------
- * index */
+/* ------------------------------------------------------------------------------------------------ index */
 
 static bool load_index(Reader *r, Error *err) {
     gzFile f = gzopen(r->name, "rb");
@@ -143,8 +142,7 @@ static bool search_index(Reader *r, const char *object, Place *found) {
     return !object && !r->failed;
 }
 
-/* ------------------------------------------------------------------------------------------------------
- * object */
+/* ----------------------------------------------------------------------------------------------- object */
 
 static bool inflate_object(Reader *r, const unsigned char *packed, size_t length, Error *err) {
     size_t size = (size_t)packed[0] << 24 | (size_t)packed[1] << 16 | (size_t)packed[2] << 8 | packed[3];

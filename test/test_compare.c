@@ -61,7 +61,7 @@ static void assert_refused(const char *name, const char *words) {
     if (!strstr(err.text, words) || strchr(err.text, '\n')) fail_msg("no '%s' in '%s'", words, err.text);
 }
 
-/* ----------------------------------------------------------------------------------------------------- reading */
+/* ---------------------------------------------------------------------------------------------- reading */
 
 static const char *const METRICS =
     "{\"step\":0,\"tokens\":0,\"time_s\":0,\"val/loss\":8.5}\n"
@@ -169,7 +169,7 @@ static void what_is_no_run_should_be_refused(void **state) {
     assert_refused("a", "config.json: not JSON");
 }
 
-/* ----------------------------------------------------------------------------------------------------- curves */
+/* ----------------------------------------------------------------------------------------------- curves */
 
 static void curves_should_follow_the_axis_asked_for(void **state) {
     (void)state;
@@ -200,7 +200,7 @@ static void smoothing_should_not_lag_and_should_remove_noise(void **state) {
     free(text);
 }
 
-/* ----------------------------------------------------------------------------------------------------- configs */
+/* ---------------------------------------------------------------------------------------------- configs */
 
 static void differences_should_be_key_paths_with_a_value_a_run(void **state) {
     (void)state;
@@ -243,7 +243,7 @@ static void settings_should_be_found_by_their_path(void **state) {
     run_free(&run);
 }
 
-/* ------------------------------------------------------------------------------------------------------- chart */
+/* ------------------------------------------------------------------------------------------------ chart */
 
 enum { POINTS = 101 };
 
@@ -264,7 +264,8 @@ static char *draw(const ChartSeries *series, int count, int columns, bool unicod
     return strdup(text);
 }
 
-/* Columns on the screen of the widest line: bytes that do not continue a character, without color sequences. */
+/* Columns on the screen of the widest line: bytes that do not continue a character, without color
+ * sequences. */
 static int widest_line(const char *text) {
     int widest = 0, width = 0;
     for (const char *p = text; *p; p++) {
@@ -327,7 +328,8 @@ static void charts_should_fit_the_columns_given(void **state) {
         }
 }
 
-/* A straight line from (0, 10) to (100, 0) runs from the top left to the bottom right, once in every row. */
+/* A straight line from (0, 10) to (100, 0) runs from the top left to the bottom right, once in every
+ * row. */
 static void a_straight_line_should_be_drawn_straight(void **state) {
     (void)state;
     double x[] = {0, 100}, y[] = {10, 0};

@@ -27,7 +27,7 @@ static int remove_dir(void **state) {
     return system(command);
 }
 
-/* ------------------------------------------------------------------------------------------- a database to read */
+/* ----------------------------------------------------------------------------------- a database to read */
 
 typedef struct Bytes {
     unsigned char data[4096];
@@ -138,7 +138,7 @@ static int run(const char *object, char *out, size_t size) {
     return code;
 }
 
-/* ------------------------------------------------------------------------------------------------------- tests */
+/* ------------------------------------------------------------------------------------------------ tests */
 
 static void strings_should_come_out_a_line_each(void **state) {
     (void)state;

@@ -68,8 +68,7 @@ static void assert_refused(ErrorCode code, const char *file, const char *words) 
         fail_msg("expected '%s' and '%s' in one line, got '%s'", file, words, err.text);
 }
 
-/* ------------------------------------------------------------------------------------------------------
- * order */
+/* ------------------------------------------------------------------------------------------------ order */
 
 static void order_should_be_a_permutation_for_any_size(void **state) {
     (void)state;
@@ -105,7 +104,8 @@ static void order_should_differ_between_epochs_and_seeds(void **state) {
     assert_true(same_epoch < 10 && same_seed < 10 && kept < 10); /* one each is expected */
 }
 
-/* A resumed run must see the windows that the stopped one would have seen, with any later version of this code. */
+/* A resumed run must see the windows that the stopped one would have seen, with any later version of
+ * this code. */
 static void order_should_stay_what_it_was(void **state) {
     (void)state;
     const int64_t expected[2][6] = {{56, 346, 593, 119, 806, 191}, {782, 426, 92, 507, 116, 352}};
@@ -143,8 +143,7 @@ static void order_of_few_windows_should_be_fair(void **state) {
     assert_int_equal(found, 6);
 }
 
-/* ----------------------------------------------------------------------------------------------------
- * batches */
+/* ---------------------------------------------------------------------------------------------- batches */
 
 static void targets_should_be_inputs_moved_on_by_one(void **state) {
     (void)state;
@@ -265,8 +264,7 @@ static void a_shard_of_4_gigabytes_should_be_read_to_its_end(void **state) {
     loader_close(&l);
 }
 
-/* -------------------------------------------------------------------------------------------------- bad
- * input */
+/* -------------------------------------------------------------------------------------------- bad input */
 
 static void a_missing_folder_should_say_what_to_type(void **state) {
     (void)state;

@@ -13,7 +13,7 @@
 
 enum { COLUMNS_MAX = 160, LABEL_MAX = 24, AXIS_WIDTH = 9, SERIES_MAX = 53, TICKS_MAX = 16 };
 
-/* ------------------------------------------------------------------------------------------------------- style */
+/* ------------------------------------------------------------------------------------------------ style */
 
 static int columns_of(FILE *out) {
     struct winsize size = {0};
@@ -33,7 +33,8 @@ ChartStyle chart_style(FILE *out) {
     };
 }
 
-/* Colors of the 256-color palette that people with any color vision tell apart, on dark and light ground. */
+/* Colors of the 256-color palette that people with any color vision tell apart, on dark and light
+ * ground. */
 const char *chart_color(const ChartStyle *style, int index) {
     static const char *const colors[] = {"\033[38;5;32m",  "\033[38;5;208m", "\033[38;5;35m",
                                          "\033[38;5;169m", "\033[38;5;178m", "\033[38;5;80m",
@@ -49,7 +50,7 @@ char chart_letter(int index) {
     return index < 26 ? (char)('a' + index) : index < 52 ? (char)('A' + index - 26) : '#';
 }
 
-/* ------------------------------------------------------------------------------------------------------- range */
+/* ------------------------------------------------------------------------------------------------ range */
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -90,7 +91,7 @@ double chart_tick_step(double range, int ticks) {
     return power * (least <= 1 ? 1 : least <= 2 ? 2 : least <= 5 ? 5 : 10);
 }
 
-/* ------------------------------------------------------------------------------------------------------ canvas */
+/* ----------------------------------------------------------------------------------------------- canvas */
 
 typedef struct Cell {
     uint8_t dots;  /* braille: bit i is dot i + 1 */
@@ -126,7 +127,8 @@ static double clamp(double value, double low, double high) {
     return value < low ? low : value > high ? high : value;
 }
 
-/* Dot by dot along the longer side; ends far outside are brought near first, so that a spike costs no time. */
+/* Dot by dot along the longer side; ends far outside are brought near first, so that a spike costs no
+ * time. */
 static void draw_line(Canvas *c, int series, double x0, double y0, double x1, double y1) {
     double far = 50.0 * c->rows * c->dots_y;
     y0 = clamp(y0, -far, far), y1 = clamp(y1, -far, far);
@@ -152,7 +154,8 @@ static double value_at(const ChartSeries *s, double x) {
     return s->y[s->count - 1];
 }
 
-/* The series' letter on its curve about every 16 columns, staggered so that close curves do not hide each other's. */
+/* The series' letter on its curve about every 16 columns, staggered so that close curves do not hide
+ * each other's. */
 static void draw_letters(Canvas *c, const ChartSeries *s, int index, int count) {
     int apart = 4 * count > 16 ? 4 * count : 16;
     for (int column = 2 + apart * index / count; column < c->columns; column += apart) {
@@ -165,7 +168,7 @@ static void draw_letters(Canvas *c, const ChartSeries *s, int index, int count) 
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------ labels */
+/* ----------------------------------------------------------------------------------------------- labels */
 
 typedef struct Label {
     int series, row;
@@ -211,7 +214,7 @@ static void print_label(FILE *out, const Chart *chart, const Label *label) {
             chart_letter(label->series), LABEL_MAX, s->label, label->y, chart_color_end(&chart->style));
 }
 
-/* ------------------------------------------------------------------------------------------------------ output */
+/* ----------------------------------------------------------------------------------------------- output */
 
 static void put_braille(FILE *out, uint8_t dots) { /* U+2800 + dots, in UTF-8 */
     fprintf(out, "%c%c%c", 0xe2, 0xa0 | dots >> 6, 0x80 | (dots & 0x3f));

@@ -4,8 +4,9 @@
  *     Chart chart = {"validation loss by step", series, 1, 18, chart_style(stdout)};
  *     chart_print(stdout, &chart);
  *
- * Each series has a letter, which stands beside its end, and on the curve itself where there is no color. The y axis
- * shows what matters: from the lowest value up to where the curves are after the first steep part.
+ * Each series has a letter, which stands beside its end, and on the curve itself where there is no color.
+ * The y axis shows what matters: from the lowest value up to where the curves are after the first steep
+ * part.
  */
 #ifndef TRAIN_CHART_H
 #define TRAIN_CHART_H
@@ -23,7 +24,8 @@ typedef struct ChartStyle {
 
 ChartStyle chart_style(FILE *out);
 
-/* Escape sequence of the color of the series that comes `index`-th, and the one that ends it; "" without color. */
+/* Escape sequence of the color of the series that comes `index`-th, and the one that ends it; "" without
+ * color. */
 const char *chart_color(const ChartStyle *style, int index);
 const char *chart_color_end(const ChartStyle *style);
 
@@ -50,16 +52,16 @@ typedef struct ChartRange {
     bool clipped; /* some values lie above y1 */
 } ChartRange;
 
-/* The part of the plane that is shown: y1 is the highest value beyond the first fifth of the x axis, but no further
- * above the lowest value than twice what the median series is, so that one bad run does not flatten the rest.
- * x1 <= x0 when there is nothing to show. */
+/* The part of the plane that is shown: y1 is the highest value beyond the first fifth of the x axis, but
+ * no further above the lowest value than twice what the median series is, so that one bad run does not
+ * flatten the rest. x1 <= x0 when there is nothing to show. */
 ChartRange chart_range(const ChartSeries *series, int count);
 
 /* The smallest of 1, 2, 5 times a power of ten that cuts `range` into at most `ticks` steps. */
 double chart_tick_step(double range, int ticks);
 
-/* Prints title, plot and axes; a line that says so when there is nothing to show. ERR_IO when memory runs out or `out`
- * cannot be written. */
+/* Prints title, plot and axes; a line that says so when there is nothing to show. ERR_IO when memory
+ * runs out or `out` cannot be written. */
 bool chart_print(FILE *out, const Chart *chart, Error *err);
 
 #endif

@@ -17,7 +17,7 @@ static bool out_of_memory(const char *dir, Error *err) {
     return error_set(err, ERR_IO, "%s: out of memory reading the run", dir);
 }
 
-/* ------------------------------------------------------------------------------------------------------- files */
+/* ------------------------------------------------------------------------------------------------ files */
 
 static FILE *open_in(const char *dir, const char *name, Error *err) {
     char path[4096];
@@ -47,7 +47,7 @@ static cJSON *read_json(const char *dir, const char *name, Error *err) {
     return json;
 }
 
-/* ----------------------------------------------------------------------------------------------------- records */
+/* ---------------------------------------------------------------------------------------------- records */
 
 static const struct {
     const char *key;
@@ -165,7 +165,7 @@ void run_free(Run *run) {
     *run = (Run){0};
 }
 
-/* ----------------------------------------------------------------------------------------------------- figures */
+/* ---------------------------------------------------------------------------------------------- figures */
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -208,7 +208,8 @@ const StepRecord *run_reach(const Run *run, double target) {
     return NULL;
 }
 
-/* y[i] <- mean of y[i - reach .. i + reach], the window staying symmetric near the ends so that they do not bend. */
+/* y[i] <- mean of y[i - reach .. i + reach], the window staying symmetric near the ends so that they do
+ * not bend. */
 static void smooth(double *y, size_t count, size_t reach) {
     double *sums = malloc((count + 1) * sizeof *sums);
     if (!sums) return;
@@ -236,7 +237,7 @@ size_t run_curve(const Run *run, RunAxis by, bool train, double *x, double *y) {
     return count;
 }
 
-/* ----------------------------------------------------------------------------------------------------- configs */
+/* ---------------------------------------------------------------------------------------------- configs */
 
 static char *text_of(const cJSON *item) {
     return cJSON_IsString(item) ? strdup(item->valuestring) : cJSON_PrintUnformatted(item);

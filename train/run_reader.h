@@ -1,5 +1,5 @@
-/* run_reader.h: runs read back, for everything that compares them. Reads only what train/runlog.h says a run
- * directory holds: config.json, metrics.jsonl and, when the run has ended, summary.json.
+/* run_reader.h: runs read back, for everything that compares them. Reads only what train/runlog.h says a
+ * run directory holds: config.json, metrics.jsonl and, when the run has ended, summary.json.
  *
  *     Run run;
  *     if (!run_read(&run, "runs/softmuon", &err)) return error_print(&err);
@@ -41,8 +41,8 @@ const StepRecord *run_reach(const Run *run, double target);
 
 typedef enum { BY_STEP, BY_TOKENS, BY_TIME } RunAxis;
 
-/* A curve of validation loss, or of training loss smoothed by a centred mean over 2 % of its points on each side.
- * x and y have room for record_count values; returns how many there are. */
+/* A curve of validation loss, or of training loss smoothed by a centred mean over 2 % of its points on
+ * each side. x and y have room for record_count values; returns how many there are. */
 size_t run_curve(const Run *run, RunAxis by, bool train, double *x, double *y);
 
 /* The config's value at a key path such as "optimizer.lr" as text; NULL if there is none. */
@@ -54,8 +54,8 @@ typedef struct RunDifference {
     char **values; /* one a run; NULL where the config lacks the key */
 } RunDifference;
 
-/* Every difference between the configs, in the order of the first config that has the key; run.dir is left out.
- * NULL with err when memory runs out. Free with run_differences_free. */
+/* Every difference between the configs, in the order of the first config that has the key; run.dir is
+ * left out. NULL with err when memory runs out. Free with run_differences_free. */
 RunDifference *run_differences(const Run *runs, int run_count, int *count, Error *err);
 void run_differences_free(RunDifference *differences, int count, int run_count);
 
