@@ -366,6 +366,23 @@ static void a_failed_preparation_should_leave_the_old_folder(void **state) {
     assert_false(exists("kept/train_000000.bin.tmp"));
 }
 
+static void a_half_replaced_folder_should_not_look_whole(void **state) {
+    (void)state;
+    DatasetInfo info;
+    PrepareResult result;
+    make_file("text.txt", 50, "\n<|endoftext|>\n");
+    char *input = path_of("text.txt"), *out = path_of("half");
+    PrepareOptions o = options_for(&input, out);
+    prepare(&o);
+    unlink(path_of("half/val_000000.bin"));
+    mkdir(path_of("half/val_000000.bin"), 0777); /* train can be put in place, val cannot */
+    assert_false(prepare_run(&o, NULL, &result, &err));
+    assert_int_equal(err.code, ERR_IO);
+    assert_false(dataset_info(out, &info, &err));
+    assert_int_equal(err.code, ERR_DATA);
+    assert_false(exists("half/dataset.json.tmp"));
+}
+
 static void two_at_once_should_not_mix(void **state) {
     (void)state;
     PrepareResult result;
@@ -467,24 +484,42 @@ static void characters_that_a_given_tokenizer_lacks_should_be_named(void **state
 static void a_folder_that_was_not_prepared_should_say_what_to_type(void **state) {
     (void)state;
     DatasetInfo info;
-    static const char *const wrong[] = {"",
-                                        "[]",
-                                        "{}",
-                                        "{\"vocab_size\": 0}",
-                                        "{\"vocab_size\": 1.5}",
-                                        "{\"vocab_size\": \"9\"}",
-                                        "{\"vocab_size\": 1e999}"};
+#define INFO(vocab_size, end_of_text, tokens)                                                              \
+    "{\"tokenizer\": \"bpe\", \"vocab_size\": " vocab_size ", \"end_of_text\": " end_of_text               \
+    ", \"train_tokens\": " tokens                                                                          \
+    ", \"val_tokens\": 0, \"train_documents\": 1, \"val_documents\": 1, \"bytes\": 1}"
+    static const struct {
+        const char *text, *says;
+    } wrong[] = {
+        {"", "not a JSON object"},
+        {"[]", "not a JSON object"},
+        {INFO("9", "8", "7") "}", "not a JSON object"},
+        {"{}", "\"vocab_size\" must be"},
+        {INFO("0", "-1", "7"), "\"vocab_size\" must be"},
+        {INFO("1.5", "-1", "7"), "\"vocab_size\" must be"},
+        {INFO("\"9\"", "8", "7"), "\"vocab_size\" must be"},
+        {INFO("1e999", "8", "7"), "\"vocab_size\" must be"},
+        {INFO("65536", "8", "7"), "more than 65535"},
+        {INFO("9", "9", "7"), "end_of_text 9 must be below"},
+        {INFO("9", "-2", "7"), "\"end_of_text\" must be"},
+        {INFO("9", "8", "-7"), "\"train_tokens\" must be"},
+    };
     assert_false(dataset_info(path_of("nowhere"), &info, &err));
     assert_int_equal(err.code, ERR_DATA);
     assert_non_null(
         strstr(err.text, "nowhere: not prepared; type: make quickstart, or ./prepare FILE... --out "));
     mkdir(path_of("wrong"), 0777);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        write_text("wrong/dataset.json", wrong[i]);
+        write_text("wrong/dataset.json", wrong[i].text);
         assert_false(dataset_info(path_of("wrong"), &info, &err));
         assert_int_equal(err.code, ERR_DATA);
         assert_non_null(strstr(err.text, "wrong/dataset.json"));
+        if (strstr(err.text, wrong[i].says) == NULL) fail_msg("%s: says %s", wrong[i].text, err.text);
     }
+    write_text("wrong/dataset.json", INFO("9", "8", "7"));
+    assert_true(dataset_info(path_of("wrong"), &info, &err));
+    assert_int_equal(info.vocab_size, 9);
+    assert_int_equal(info.train_tokens, 7);
 }
 
 static int make_scratch(void **state) {
@@ -514,6 +549,7 @@ int main(void) {
         cmocka_unit_test(bpe_should_not_learn_from_validation),
         cmocka_unit_test(preparing_again_should_replace_only_its_own_files),
         cmocka_unit_test(a_failed_preparation_should_leave_the_old_folder),
+        cmocka_unit_test(a_half_replaced_folder_should_not_look_whole),
         cmocka_unit_test(two_at_once_should_not_mix),
         cmocka_unit_test(wrong_text_should_be_refused_in_a_line),
         cmocka_unit_test(wrong_options_should_be_refused_in_a_line),
