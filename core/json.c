@@ -54,6 +54,12 @@ static const char *number_end(const char *s) {
     return isalnum((unsigned char)*end) || (*end && strchr("+-.", *end)) ? NULL : end;
 }
 
+/* Is it too small for a double, though not written as zero? */
+static bool number_vanishes(const char *s) {
+    size_t length = strspn(s, "-.0123456789"), zeros = strspn(s, "-.0");
+    return zeros < length && strtod(s, NULL) == 0;
+}
+
 /* The closing quote of the string that opens at s; NULL with *what where it may not go on (*at). */
 static const char *string_end(const char *s, const char **at, const char **what) {
     for (s++; *s != '"'; s++) {
@@ -83,6 +89,7 @@ static const char *find_fault(const char *text, size_t length, const char **at) 
             if (!(s = string_end(s, at, &what))) return what;
         } else if (*s == '-' || isdigit((unsigned char)*s)) {
             if (!(s = number_end(s))) return "not a number in JSON";
+            if (number_vanishes(*at)) return "a number too close to 0";
             s--;
         } else if (*s == '{' || *s == '[') {
             if (++depth > JSON_MAX_DEPTH) return "nested too deeply";
