@@ -276,12 +276,13 @@ threads_1_2_3_give_the_same_bits() (
         shift
         for threads in 1 2 3; do
             does 0 train optimizer.name="$name" run.dir="threads/$name$threads" train.threads=$threads \
-                train.batch_size=5 train.grad_accum=2 train.steps=4 eval.tokens=160 "$@"
+                train.batch_size=3 train.grad_accum=2 train.steps=2 schedule.warmup_steps=0 eval.tokens=96 "$@"
         done
         same_curves "threads/${name}1" "threads/${name}2" "threads/${name}3"
     }
-    with_threads adamw
-    with_threads softsignum optimizer.alpha_sign=0.5
+    # wide enough that gradients and states are cut into several pieces
+    with_threads adamw model.n_layer=1 model.n_embd=192
+    with_threads softsignum optimizer.alpha_sign=0.5 model.n_layer=1 model.n_embd=192
     with_threads softmuon optimizer.alpha_sign=0.5
 )
 
