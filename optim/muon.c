@@ -5,8 +5,10 @@
  *     U = polar(X)                                 X = P S Q^T  ->  P Q^T, by Newton-Schulz
  *     W <- (1 - lr wd) W - lr sqrt(max(1, rows / cols)) U
  *
- * Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. So lr is the spectral
- * norm of an update, whatever the gradient's scale. Theirs runs Newton-Schulz in bfloat16, this in fp32.
+ * So lr is the spectral norm of an update, whatever the gradient's scale.
+ *
+ * Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. Theirs runs
+ * Newton-Schulz in bfloat16, this in fp32.
  */
 #include "optim/muon.h"
 
@@ -82,7 +84,7 @@ void muon_apply(const Muon *h, const OptimTensor *tensor, const OptimPiece *piec
     }
 }
 
-/* ---- Muon ----------------------------------------------------------------------------------------------- */
+/* ---- Muon ---- */
 
 static const Field fields[] = {MUON_FIELDS(
                                    struct { Muon muon; }, muon),

@@ -1,12 +1,12 @@
-/* softmuon.c: Muon whose orthogonalization softens over the last part of a run, singular value by singular value.
+/* softmuon.c: Muon whose polar factor softens over the last part of a run, singular value by singular value.
  *
  *     m <- beta m + (1 - beta) g
  *     X = beta m + (1 - beta) g                    (Nesterov, with the new m; else X = m)
  *     U = X (X^T X + tau^-2 I)^(-1/2)              X = P S Q^T  ->  P diag(tau s / sqrt(1 + (tau s)^2)) Q^T
  *     W <- (1 - lr wd) W - lr sqrt(max(1, rows / cols)) U
  *
- * tau is infinite (exactly Muon) for the first alpha_sign T steps, then falls: see temperature.h. It is fitted to
- * the singular values of all the group's matrices at the first soft step.
+ * tau is infinite (exactly Muon) for the first alpha_sign T steps, then falls: see temperature.h. It is
+ * fitted to the singular values of all the group's matrices at the first soft step.
  *
  * Source: arXiv 2605.31371. Its authors' code: statistics "gradient", soft_iteration "coupled".
  */
@@ -54,7 +54,7 @@ static void observe(const OptimGroup *group, const OptimTensor *tensor, const Op
     muon_observe(&((const SoftMuon *)group->hyper)->muon, tensor, piece);
 }
 
-/* ---- statistics: once in a run -------------------------------------------------------------------------- */
+/* ---- statistics: once in a run ---- */
 
 /* One matrix of the group, and where its singular values go. */
 typedef struct Sample {
@@ -131,7 +131,7 @@ static bool agree(OptimGroup *group, Error *err) {
     return true;
 }
 
-/* ---- update --------------------------------------------------------------------------------------------- */
+/* ---- update ---- */
 
 typedef struct Map {
     int map;

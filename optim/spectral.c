@@ -5,15 +5,14 @@
  *
  * 1. Every matrix but X is a polynomial in G: symmetric, and all commute. Half of each product is enough.
  * 2. Several steps at a time run on n x n matrices only: with P = aI + bG + cG^2, X' = P X has G' = P^2 G,
- *    so X (n, m) itself is multiplied once per block by the product of the P's. Rounding errors of G grow
- *    like its small eigenvalues, by a^2 a step, so a block ends (X is formed, and G anew from it) before
- *    they matter. An error in a P is harmless: it is a relative perturbation, hardly seen by the polar
- * factor.
- * 3. The soft sign is the top block of the polar factor of the stacked matrix [X, tau^-1 I]
- * (shared/papers.md, section 1, "An exact way"). Its singular values lie in [tau^-1, sqrt(|X|^2 + tau^-2)],
- * an interval known beforehand, for which the best quintics are worked out on the spot (Polar Express,
- * arXiv 2505.16932, section 3): few when tau |X| is small. The lower block stays symmetric, and starts as a
- * multiple of I.
+ *    so X (n, m) itself is multiplied once per block, by the product Q of the P's. Rounding errors of G
+ *    grow like its small eigenvalues, by a^2 a step, so a block ends before they matter: X is formed, and
+ *    G anew from it. An error in Q is a relative perturbation, which a polar factor hardly sees.
+ * 3. The soft sign is a block of a polar factor: Y = [X, tau^-1 I] has Y Y^T = X X^T + tau^-2 I, and so
+ *    polar(Y) = (Y Y^T)^(-1/2) Y = [soft sign of X, ...]. The singular values of Y lie in the known interval
+ *    [tau^-1, sqrt(|X|^2 + tau^-2)], for which the best quintics are worked out on the spot (Polar Express,
+ *    Amsel et al., arXiv 2505.16932): 5 for tau |X| = 50, 7 for 1000, 10 at most. The second block of Y
+ *    starts as a multiple of I and stays symmetric.
  */
 #include "optim/spectral.h"
 
@@ -47,8 +46,7 @@ static const Quintic EXPRESS[5] = {{8.156554524902461, -22.48329292557795, 15.87
                                    {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}};
 static const Quintic TAYLOR = {1.875, -1.25, 0.375}; /* p(1) = 1, p' = p'' = 0: cubic convergence near 1 */
 
-/* ---- polynomials ----------------------------------------------------------------------------------------
- */
+/* ---- polynomials ---- */
 
 static double quintic_at(Quintic p, double x) {
     return ((p.c * x * x + p.b) * x * x + p.a) * x;
@@ -81,10 +79,10 @@ static Quintic quintic_minimax(double l, double *error) {
     return quintic_of(p, 2 / (high + low), 1);
 }
 
-/* The steps that take [l, 1] to within TOLERANCE below 1; returns how many. Each ends with its maximum at 1.
- * For tiny l the best quintic would send some large values almost to 0, hence the cushion. Its slope at 1 is
- * steep, 11 or so, and a rounding error above 1 would grow by that every step: hence the margin. Close to 1 the
- * minimax problem degenerates into Taylor's polynomial, whose slope there is 0. */
+/* The steps that take [l, 1] to within TOLERANCE below 1; returns how many. Each ends with its maximum at
+ * 1. For tiny l the best quintic would send some large values almost to 0, hence the cushion. Its slope at
+ * 1 is steep, 11 or so, and a rounding error above 1 would grow by that every step: hence the margin. Close
+ * to 1 the minimax problem degenerates into Taylor's polynomial, whose slope there is 0. */
 static int plan_steps(double l, Quintic *plan) {
     const double CUSHION = 0.02, MARGIN = 1.001, CLOSE = 0.95;
     int steps = 0;
@@ -102,10 +100,9 @@ static int plan_steps(double l, Quintic *plan) {
     return steps;
 }
 
-/* ---- products -------------------------------------------------------------------------------------------
- */
+/* ---- products ---- */
 
-/* What one map works with. The lower block of the stacked matrix is `delta` times the product of all P's;
+/* What one map works with. The second block of the stacked matrix is `delta` times the product of all P's;
  * delta = 0 means that there is none. */
 typedef struct Engine {
     int n, m;
@@ -171,7 +168,7 @@ static void multiply_symmetric(const Engine *e, const float *A, const float *B, 
     mirror(n, C);
 }
 
-/* G = X X^T + (lower block)^2; the lower block is delta I at first, S later. */
+/* G = X X^T + (second block)^2; the second block is delta I at first, S later. */
 static void form_gram(const Engine *e, bool first) {
     size_t n = (size_t)e->n, m = (size_t)e->m;
     for (size_t j = 0; j < n; j += TILE) {
@@ -220,8 +217,7 @@ static double square_sum(const float *x, size_t count) {
     return sum;
 }
 
-/* ---- the engine -----------------------------------------------------------------------------------------
- */
+/* ---- the engine ---- */
 
 /* P = G^2 */
 static void square(Engine *e) {
@@ -235,7 +231,7 @@ static void evaluate(Engine *e, Quintic p) {
     for (size_t i = 0; i < n; i++) e->P[i * n + i] += (float)p.a;
 }
 
-/* Ends a block: X = Q X, the lower block likewise, and G from them. */
+/* Ends a block: X = Q X, the second block likewise, and G from them. */
 static void restart(Engine *e, bool first) {
     size_t n = (size_t)e->n;
     multiply_into(e, gemm_rows(e->Q, (size_t)e->n));
@@ -280,7 +276,7 @@ static void iterate(Engine *e, const Quintic *plan, int steps, double bound) {
     }
 }
 
-/* The polar factor's top block for [X, delta I] with |X|_F^2 + delta^2 <= 1. |G^2|_F^(1/2) bounds the largest
+/* The polar factor's first block for [X, delta I] with |X|_F^2 + delta^2 <= 1. |G^2|_F^(1/2) bounds the largest
  * eigenvalue of G = X X^T from above, closely enough (the trace would cost a step or two), and G^2 is wanted
  * anyway; delta^2 I comes to both of them afterwards. */
 static void converge(Engine *e) {
@@ -355,8 +351,7 @@ void soft_sign_coupled(double tau, int steps, float *X, int n, int m, float *wor
     scale_by(X, ld * (size_t)m, 1 / sqrt(norm));
 }
 
-/* ---- in double ------------------------------------------------------------------------------------------
- */
+/* ---- in double ---- */
 
 /* Room for LAPACK's dsyevd, and its results. */
 typedef struct Eigen {
@@ -431,8 +426,8 @@ int singular_values_above(double bound, const float *X, int n, int m, float *wor
     return count;
 }
 
-/* X X^T = V diag(s^2) V^T, so P = V and X <- V diag(f(s) / s) (V^T X). Eigenvalues carry errors of 1e-16 of
- * the largest, so singular values below 1e-8 of it are taken for that. */
+/* X X^T = V diag(s^2) V^T, so P = V and X <- V diag(f(s) / s) (V^T X). In V^T X, in fp32, singular values below
+ * 1e-6 of the largest are rounding noise; taking them for 1e-6 keeps f(s) / s from blowing it up. */
 void spectral_map(double (*f)(double s, const void *context), const void *context, float *X, int n, int m,
                   float *work) {
     size_t size = (size_t)n * (size_t)n, columns = (size_t)m;

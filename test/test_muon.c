@@ -41,7 +41,7 @@ static void paper_form_should_match(void **state) {
     }
 }
 
-/* ---- a world of a few matrices ---------------------------------------------------------------------------- */
+/* ---- a world of a few matrices ---- */
 
 typedef struct World {
     Param params[4];
@@ -97,7 +97,7 @@ static void assert_same(const World *a, const World *b, double tolerance) {
         }
 }
 
-/* ---- Muon ---------------------------------------------------------------------------------------------------- */
+/* ---- Muon ---- */
 
 static void gradient_scale_should_not_matter_to_muon(void **state) {
     (void)state;
@@ -195,7 +195,7 @@ static void fused_qkv_should_be_three_matrices_unless_told_otherwise(void **stat
     world_close(&thirds);
 }
 
-/* ---- SoftMuon ------------------------------------------------------------------------------------------------ */
+/* ---- SoftMuon ---- */
 
 static void hard_phase_should_be_exactly_muon(void **state) {
     (void)state;

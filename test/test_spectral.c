@@ -4,7 +4,7 @@
 #include "test/golden.h"
 #include <lapacke.h>
 
-/* ---- matrices with known singular values ---------------------------------------------------------------- */
+/* ---- matrices with known singular values ---- */
 
 /* X = P diag(s) Q, X (n, m) in fp32, and the double-precision SVD of exactly that X. */
 typedef struct Case {
@@ -78,7 +78,7 @@ static double relative_error(const float *X, const double *expected, size_t coun
     return sqrt(difference / norm);
 }
 
-/* ---- running a map, with guard words around its work ----------------------------------------------------- */
+/* ---- running a map, with guard words around its work ---- */
 
 typedef enum { SOFT, COUPLED, POLAR, JORDAN, EXPRESS, EIGEN } Map;
 
@@ -152,7 +152,7 @@ static void keep_worst(double *worst, double error) {
     if (!(error <= *worst)) *worst = error; /* NaN stays */
 }
 
-/* ---- the soft sign ---------------------------------------------------------------------------------------- */
+/* ---- the soft sign ---- */
 
 static void soft_sign_should_match_svds_at_every_temperature(void **state) {
     (void)state;
@@ -224,7 +224,7 @@ static void eigenvector_map_should_match_svds(void **state) {
     }
 }
 
-/* ---- the polar factor -------------------------------------------------------------------------------------- */
+/* ---- the polar factor ---- */
 
 static void converged_polar_factor_should_match_svds(void **state) {
     (void)state;
@@ -318,7 +318,7 @@ static void powers_of_two_should_not_change_a_bit(void **state) {
     }
 }
 
-/* ---- edges --------------------------------------------------------------------------------------------------- */
+/* ---- edges ---- */
 
 static void zero_should_give_zero(void **state) {
     (void)state;
@@ -369,7 +369,7 @@ static void rank_deficient_matrices_should_keep_their_range(void **state) {
     case_free(&c);
 }
 
-/* ---- singular values ----------------------------------------------------------------------------------------- */
+/* ---- singular values ---- */
 
 static void singular_values_should_match_lapack(void **state) {
     (void)state;
