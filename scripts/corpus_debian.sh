@@ -22,7 +22,6 @@ postgresql-doc-15 html  usr/share/doc/postgresql-doc-15/html   PostgreSQL
 git-doc           html  usr/share/doc/git-doc                  GPL-2
 sqlite3-doc       html  usr/share/doc/sqlite3                  public domain
 python-django-doc html  usr/share/doc/python-django-doc/html   BSD-3-clause
-apache2-doc       html  usr/share/doc/apache2-doc/manual/en    Apache-2.0
 perl-doc          pod   usr/share/perl                         Artistic or GPL-1+
 '
 
@@ -30,9 +29,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# Pages of an index, or made by a program, are no prose.
+# Indexes are no prose, and translations would be a second language.
 html_text() {
-    find "$1" -name '*.html' ! -name 'genindex*' ! -name 'search*' ! -name 'py-modindex*' -print0 |
+    find "$1" -name '*.html' ! -name 'genindex*' ! -name 'search*' ! -name 'py-modindex*' \
+        ! -path '*/translations/*' ! -name 'index.html.*' -print0 |
         sort -z | xargs -0 awk -f "$here/html_to_text.awk"
 }
 
