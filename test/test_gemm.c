@@ -76,7 +76,7 @@ static void cutting_rows_and_panels_should_change_no_bit(void **state) {
     for (int i = 0; i < M; i += 37)
         for (int j = 0; j < P; j++)
             gemm_panels(M - i < 37 ? M - i : 37, K, gemm_rows(A + (size_t)i * K, K), B + (size_t)j * bs, bs,
-                        1, cut + (size_t)j * cs + (size_t)i * GEMM_NR, GEMM_NR, cs, 1, GEMM_NR);
+                        1, A + i, cut + (size_t)j * cs + (size_t)i * GEMM_NR, GEMM_NR, cs, 1, GEMM_NR);
     assert_memory_equal(whole, cut, (size_t)P * cs * sizeof(float));
     free(A), free(B), free(whole), free(cut);
 }
@@ -87,7 +87,7 @@ static void depth_should_run_through_separate_tiles(void **state) {
     float *tiles = random_matrix((size_t)TILES * M * GEMM_NR, 1),
           *B = random_matrix((size_t)TILES * GEMM_NR * GEMM_NR, 2);
     float C[M * GEMM_NR];
-    gemm_panels(M, TILES * GEMM_NR, (GemmA){tiles, GEMM_NR, 1, (size_t)M * GEMM_NR}, B, 0, 0, C, GEMM_NR, 0,
+    gemm_panels(M, TILES * GEMM_NR, (GemmA){tiles, GEMM_NR, 1, (size_t)M * GEMM_NR}, B, 0, 0, NULL, C, GEMM_NR, 0,
                 1, 50);
     for (int i = 0; i < M; i++)
         for (int j = 0; j < 50; j++) {
