@@ -1,6 +1,7 @@
 /* json.h: JSON files, read as strictly as RFC 8259 says, on top of cJSON, which by itself lets pass: text
  * behind the document, NUL bytes and \u0000 (they cut strings short), bytes that are not UTF-8, control
- * characters, numbers such as 007 or 1., and 1,000 levels of nesting.
+ * characters, numbers such as 007 or 1., and 1,000 levels of nesting. Beyond the RFC: no byte order
+ * mark, no 1e-999 (it would become 0).
  *
  *     cJSON *root = json_read("configs/adamw.json", 1 << 20, ERR_CONFIG, &err);
  *     ...

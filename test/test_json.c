@@ -27,6 +27,7 @@ static void what_rfc_8259_allows_should_parse(void **state) {
                           " \t\r\n{\"a\": [1, -0, 0.5, 1e5, 2E-3, -12.25e+10]}\n",
                           "\"\\u0041\\\"\\\\\"",
                           "true",
+                          "[0e-999, 0.0, 5e-324]",
                           "[\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"]",
                           "null",
                           "\"\\ud83d\\ude00\""};
@@ -52,6 +53,8 @@ static void what_it_forbids_should_be_refused(void **state) {
                          "[NaN]",
                          "[inf]",
                          "[--1]",
+                         "[1e-999]",
+                         "[-0.001e-400]",
                          "[1-2]",
                          "[1.2.3]",
                          "{a:1}",

@@ -177,7 +177,7 @@ static void read_object(Problems *p, const char *path, const cJSON *object, cons
 
 static const char *const *optimizer_names(const char *names[NAMES_MAX]) {
     int n = 0;
-    for (; OPTIMIZERS[n] && n < NAMES_MAX - 1; n++) names[n] = OPTIMIZERS[n]->name;
+    for (; n < NAMES_MAX - 1 && OPTIMIZERS[n]; n++) names[n] = OPTIMIZERS[n]->name;
     names[n] = NULL;
     return names;
 }
@@ -186,15 +186,13 @@ static const char *const *optimizer_names(const char *names[NAMES_MAX]) {
 static const Optimizer *read_name(Problems *p, const char *path, const cJSON *object,
                                   const char *default_name) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, "name");
-    bool text = cJSON_IsString(item) || cJSON_IsRaw(item);
-    const Optimizer *optimizer =
-        item && !text ? NULL : optimizer_find(text ? item->valuestring : default_name);
+    const char *word = item ? NULL : default_name;
+    if (cJSON_IsString(item) || cJSON_IsRaw(item)) word = item->valuestring;
+    const Optimizer *optimizer = word ? optimizer_find(word) : NULL;
     if (optimizer) return optimizer;
-    const char *names[NAMES_MAX],
-        *near = text ? nearest_name(item->valuestring, optimizer_names(names)) : NULL;
+    const char *names[NAMES_MAX], *near = word ? nearest_name(word, optimizer_names(names)) : NULL;
     char found[64] = "";
-    if (item) found_text(item, found, sizeof found);
-    problem(p, "%s.name: %s is no optimizer; %s%s%s", path, found,
+    problem(p, "%s.name: %s is no optimizer; %s%s%s", path, found_text(item, found, sizeof found),
             near ? "did you mean \"" : "see --list-optimizers", near ? near : "", near ? "\"?" : "");
     return NULL;
 }
