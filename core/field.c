@@ -44,21 +44,11 @@ char *field_expects(const Field *field, char *out, size_t size) {
     bool any = !field->range || !*field->range;
     const char *in = any ? "" : " in ", *range = any ? "" : field->range;
     switch (field->type) {
-    case FIELD_BOOL:
-        snprintf(out, size, "true or false");
-        break;
-    case FIELD_INT:
-        snprintf(out, size, "an integer%s%s", in, range);
-        break;
-    case FIELD_REAL:
-        snprintf(out, size, "a number%s%s", in, range);
-        break;
-    case FIELD_CHOICE:
-        snprintf(out, size, "one of %s", range);
-        break;
-    case FIELD_TEXT:
-        snprintf(out, size, "text of %d to %d bytes", any ? 0 : 1, FIELD_TEXT_MAX - 1);
-        break;
+    case FIELD_BOOL: snprintf(out, size, "true or false"); break;
+    case FIELD_INT: snprintf(out, size, "an integer%s%s", in, range); break;
+    case FIELD_REAL: snprintf(out, size, "a number%s%s", in, range); break;
+    case FIELD_CHOICE: snprintf(out, size, "one of %s", range); break;
+    case FIELD_TEXT: snprintf(out, size, "text of %d to %d bytes", any ? 0 : 1, FIELD_TEXT_MAX - 1); break;
     }
     return out;
 }
@@ -111,8 +101,7 @@ static bool parse_int(const char *text, int64_t *value) {
                strcmp(text, *value < 0 ? "-9223372036854775808" : "9223372036854775807") == 0;
     }
     double real;
-    if (!parse_real(text, &real))
-        return false;
+    if (!parse_real(text, &real)) return false;
     *value = fabs(real) < EXACT_MAX ? (int64_t)real : 0;
     return (double)*value == real;
 }
@@ -150,8 +139,7 @@ static bool value_set(const Field *field, void *object, const char *text) {
         *(double *)member(field, object) = value;
         return true;
     }
-    case FIELD_CHOICE:
-        return parse_choice(field->range, text, member(field, object));
+    case FIELD_CHOICE: return parse_choice(field->range, text, member(field, object));
     case FIELD_TEXT:
         if (strlen(text) >= FIELD_TEXT_MAX || (field->range && *field->range && !*text)) return false;
         strcpy(member(field, object), text);
@@ -194,12 +182,8 @@ const Field *field_find(const Field *fields, const char *name) {
 char *field_text(const Field *field, const void *object, char *out, size_t size) {
     const void *value = member_const(field, object);
     switch (field->type) {
-    case FIELD_BOOL:
-        snprintf(out, size, "%s", *(const bool *)value ? "true" : "false");
-        break;
-    case FIELD_INT:
-        snprintf(out, size, "%lld", (long long)*(const int64_t *)value);
-        break;
+    case FIELD_BOOL: snprintf(out, size, "%s", *(const bool *)value ? "true" : "false"); break;
+    case FIELD_INT: snprintf(out, size, "%lld", (long long)*(const int64_t *)value); break;
     case FIELD_REAL:
         for (int digits = 15; digits <= 17; digits++) { /* the shortest that reads back to the same bits */
             snprintf(out, size, "%.*g", digits, *(const double *)value);
@@ -211,9 +195,7 @@ char *field_text(const Field *field, const void *object, char *out, size_t size)
         for (int i = 0; i <= *(const int *)value && choice_next(&words, out, size); i++) continue;
         break;
     }
-    case FIELD_TEXT:
-        snprintf(out, size, "%s", (const char *)value);
-        break;
+    case FIELD_TEXT: snprintf(out, size, "%s", (const char *)value); break;
     }
     return out;
 }

@@ -175,13 +175,6 @@ static void read_object(Problems *p, const char *path, const cJSON *object, cons
 
 /* ---------------------------------------------------------------------------------------------- optimizers */
 
-static const char *const *optimizer_names(const char *names[NAMES_MAX]) {
-    int n = 0;
-    for (; n < NAMES_MAX - 1 && OPTIMIZERS[n]; n++) names[n] = OPTIMIZERS[n]->name;
-    names[n] = NULL;
-    return names;
-}
-
 /* The optimizer that `object` names; NULL, with a problem, if there is none of that name. */
 static const Optimizer *read_name(Problems *p, const char *path, const cJSON *object,
                                   const char *default_name) {
@@ -190,7 +183,7 @@ static const Optimizer *read_name(Problems *p, const char *path, const cJSON *ob
     if (cJSON_IsString(item) || cJSON_IsRaw(item)) word = item->valuestring;
     const Optimizer *optimizer = word ? optimizer_find(word) : NULL;
     if (optimizer) return optimizer;
-    const char *names[NAMES_MAX], *near = word ? nearest_name(word, optimizer_names(names)) : NULL;
+    const char *near = word ? nearest_optimizer(word) : NULL;
     char found[64] = "";
     problem(p, "%s.name: %s is no optimizer; %s%s%s", path, found_text(item, found, sizeof found),
             near ? "did you mean \"" : "see --list-optimizers", near ? near : "", near ? "\"?" : "");

@@ -127,9 +127,7 @@ static void print_lines(FILE *out, const char *indent, const char *lines) {
 bool config_describe(FILE *out, const char *name, Error *err) {
     const Optimizer *o = optimizer_find(name);
     if (!o) {
-        const char *names[64] = {0};
-        for (int i = 0; OPTIMIZERS[i] && i < 63; i++) names[i] = OPTIMIZERS[i]->name;
-        const char *near = nearest_name(name, names);
+        const char *near = nearest_optimizer(name);
         return error_set(err, ERR_CONFIG, "\"%.60s\" is no optimizer; %s%s%s", name,
                          near ? "did you mean \"" : "see --list-optimizers", near ? near : "",
                          near ? "\"?" : "");

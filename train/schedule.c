@@ -23,14 +23,9 @@ double schedule_factor(const ScheduleSection *s, int64_t step, int64_t total_ste
     int64_t peak = s->warmup_steps > 1 ? s->warmup_steps : 1;
     double left = 1.0;
     switch ((ScheduleKind)s->name) {
-    case SCHEDULE_CONSTANT:
-        return 1.0;
-    case SCHEDULE_COSINE:
-        left = cosine(progress(step, peak, total_steps));
-        break;
-    case SCHEDULE_LINEAR:
-        left = 1.0 - progress(step, peak, total_steps);
-        break;
+    case SCHEDULE_CONSTANT: return 1.0;
+    case SCHEDULE_COSINE: left = cosine(progress(step, peak, total_steps)); break;
+    case SCHEDULE_LINEAR: left = 1.0 - progress(step, peak, total_steps); break;
     case SCHEDULE_WSD: {
         int64_t start = total_steps - llround(s->decay_frac * (double)total_steps);
         left = 1.0 - progress(step, start > peak ? start : peak, total_steps);

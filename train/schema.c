@@ -78,3 +78,10 @@ const Field RATE_FIELDS[] = {
     {"weight_decay", FIELD_REAL, offsetof(OptimizerChoice, weight_decay), NULL, "[0,inf)",
      "decoupled: weights shrink by lr * weight_decay a step; not vectors, unless roles.vector says so"},
     {0}};
+
+const char *nearest_optimizer(const char *word) {
+    enum { NAMES_MAX = 64 };
+    const char *names[NAMES_MAX + 1] = {NULL};
+    for (int i = 0; i < NAMES_MAX && OPTIMIZERS[i]; i++) names[i] = OPTIMIZERS[i]->name;
+    return nearest_name(word, names);
+}

@@ -17,4 +17,7 @@ extern const Section CONFIG_SECTIONS[]; /* ends with {0}; all but "optimizer" */
 /* lr and weight_decay in an OptimizerChoice. Their defaults come from the optimizer. */
 extern const Field RATE_FIELDS[];
 
+/* The optimizer's name that `word` may have meant, or NULL. */
+const char *nearest_optimizer(const char *word);
+
 #endif
