@@ -31,8 +31,8 @@ typedef struct Muon {
      "take a fused q|k|v as three matrices, not as one"}
 /* clang-format on */
 
-/* A matrix out for mapping: X (n, m) with n <= m, transposed if the weights are tall, and what is left of the
- * piece's work. */
+/* A matrix out for mapping: X (n, m) with n <= m, transposed if the weights are tall, and what is left of
+ * the piece's work. */
 typedef struct MuonMatrix {
     float *X;
     int n, m;

@@ -1,4 +1,4 @@
-/* softmuon.c: Muon whose polar factor softens over the last part of a run, singular value by singular value.
+/* softmuon.c: Muon whose polar factor softens towards the end of a run, one singular value after another.
  *
  *     m <- beta m + (1 - beta) g
  *     X = beta m + (1 - beta) g                    (Nesterov, with the new m; else X = m)
@@ -63,8 +63,8 @@ typedef struct Sample {
     float *values;
 } Sample;
 
-/* Every matrix of the group, in `samples` unless that is NULL; returns how many. Also the number of all their
- * singular values, which go to `values`, and the most work that any matrix needs. */
+/* Every matrix of the group, in `samples` unless that is NULL; returns how many. Also the number of all
+ * their singular values, which go to `values`, and the most work that any matrix needs. */
 static int list_samples(const OptimGroup *group, Sample *samples, float *values, size_t *value_count,
                         size_t *work_floats) {
     int count = 0;

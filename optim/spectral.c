@@ -9,10 +9,10 @@
  *    grow like its small eigenvalues, by a^2 a step, so a block ends before they matter: X is formed, and
  *    G anew from it. An error in Q is a relative perturbation, which a polar factor hardly sees.
  * 3. The soft sign is a block of a polar factor: Y = [X, tau^-1 I] has Y Y^T = X X^T + tau^-2 I, and so
- *    polar(Y) = (Y Y^T)^(-1/2) Y = [soft sign of X, ...]. The singular values of Y lie in the known interval
- *    [tau^-1, sqrt(|X|^2 + tau^-2)], for which the best quintics are worked out on the spot (Polar Express,
- *    Amsel et al., arXiv 2505.16932): 5 for tau |X| = 50, 7 for 1000, 10 at most. The second block of Y
- *    starts as a multiple of I and stays symmetric.
+ *    polar(Y) = (Y Y^T)^(-1/2) Y = [soft sign of X, ...]. The singular values of Y lie in the known
+ *    interval [tau^-1, sqrt(|X|^2 + tau^-2)], for which the best quintics are worked out on the spot (Polar
+ *    Express, Amsel et al., arXiv 2505.16932): 5 for tau |X| = 50, 7 for 1000, 10 at most. The second block
+ *    of Y starts as a multiple of I and stays symmetric.
  */
 #include "optim/spectral.h"
 
@@ -276,9 +276,9 @@ static void iterate(Engine *e, const Quintic *plan, int steps, double bound) {
     }
 }
 
-/* The polar factor's first block for [X, delta I] with |X|_F^2 + delta^2 <= 1. |G^2|_F^(1/2) bounds the largest
- * eigenvalue of G = X X^T from above, closely enough (the trace would cost a step or two), and G^2 is wanted
- * anyway; delta^2 I comes to both of them afterwards. */
+/* The polar factor's first block for [X, delta I] with |X|_F^2 + delta^2 <= 1. |G^2|_F^(1/2) bounds the
+ * largest eigenvalue of G = X X^T from above, closely enough (the trace would cost a step or two), and
+ * G^2 is wanted anyway; delta^2 I comes to both of them afterwards. */
 static void converge(Engine *e) {
     Quintic plan[SPECTRAL_MAX_STEPS];
     size_t n = (size_t)e->n;
@@ -426,8 +426,8 @@ int singular_values_above(double bound, const float *X, int n, int m, float *wor
     return count;
 }
 
-/* X X^T = V diag(s^2) V^T, so P = V and X <- V diag(f(s) / s) (V^T X). In V^T X, in fp32, singular values below
- * 1e-6 of the largest are rounding noise; taking them for 1e-6 keeps f(s) / s from blowing it up. */
+/* X X^T = V diag(s^2) V^T, so P = V and X <- V diag(f(s) / s) (V^T X). In V^T X, in fp32, singular values
+ * below 1e-6 of the largest are rounding noise; taking them for 1e-6 keeps f(s) / s from blowing it up. */
 void spectral_map(double (*f)(double s, const void *context), const void *context, float *X, int n, int m,
                   float *work) {
     size_t size = (size_t)n * (size_t)n, columns = (size_t)m;

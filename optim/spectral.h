@@ -37,8 +37,8 @@ void soft_sign(double tau, float *X, int n, int m, float *work);
  * is large. */
 void soft_sign_coupled(double tau, int steps, float *X, int n, int m, float *work);
 
-/* s -> f(s) for any f, through the eigenvectors of X X^T in double: about ten times slower than Newton-Schulz.
- * Fills X with NaN should LAPACK not converge. */
+/* s -> f(s) for any f, through the eigenvectors of X X^T in double: about ten times slower than Newton-
+ * Schulz. Fills X with NaN should LAPACK not converge. */
 void spectral_map(double (*f)(double s, const void *context), const void *context, float *X, int n, int m,
                   float *work);
 

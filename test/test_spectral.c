@@ -352,8 +352,8 @@ static void any_finite_input_should_give_a_finite_contraction(void **state) {
                 }
 }
 
-/* Rounding of a matrix of rank r leaves singular values of about 1e-8 where zeros were: no more than noise may
- * come out of them, and the rest must be right. */
+/* Rounding of a matrix of rank r leaves singular values of about 1e-8 where zeros were: no more than
+ * noise may come out of them, and the rest must be right. */
 static void rank_deficient_matrices_should_keep_their_range(void **state) {
     (void)state;
     Case c = case_create(64, 96, SPECTRUM_GEOMETRIC, 10, 1);
