@@ -277,7 +277,7 @@ static bool start_words(BpeTrainer *t, Error *err) {
     return true;
 }
 
-/* Makes the next token, of the two's bytes. Its id is NONE when another merge has made those bytes before. */
+/* Makes the next token, of the two's bytes. Its id is NONE when an earlier merge has made those bytes. */
 static bool add_token(BpeTrainer *t, const char *left, size_t a, const char *right, size_t b, uint32_t *id,
                       Error *err) {
     char text[WORD_MAX_BYTES];

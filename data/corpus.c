@@ -249,7 +249,7 @@ static bool draw_documents(Corpus *c, double target, uint64_t seed, double *draw
     return true;
 }
 
-/* Where a section of about `bytes` from `begin` ends: after an empty line, else after a line, else before a word. */
+/* Where a section of about `bytes` from `begin` ends: after an empty line, else a line, else before a word */
 static size_t section_end(const char *text, size_t begin, size_t end, size_t bytes) {
     if (end - begin < 2 * bytes) return end;
     const char *from = text + begin + bytes, *cut = memmem(from, bytes, "\n\n", 2);
@@ -268,7 +268,7 @@ static bool cut_sections(Corpus *c, size_t bytes, Error *err) {
     c->document_count = c->document_room = 0;
     c->sections = true;
     for (size_t i = 0; done && i < whole_count; i++) {
-        size_t begin = whole[i].begin, end = begin;
+        size_t begin = whole[i].begin, end;
         done = document_text(c, &whole[i], err) != NULL;
         for (; done && begin < whole[i].end; begin = end) {
             end = section_end(c->map, begin, whole[i].end, bytes);
@@ -291,7 +291,7 @@ static void join_sections(Corpus *c) {
 }
 
 bool corpus_split(Corpus *c, double val_frac, uint64_t seed, Error *err) {
-    double target = val_frac * (double)c->bytes, drawn;
+    double target = val_frac * (double)c->bytes, drawn = 0;
     if (val_frac <= 0) return true;
     if (!draw_documents(c, target, seed, &drawn, err)) return false;
     if (drawn >= 0.8 * target) return true;

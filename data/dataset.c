@@ -181,12 +181,13 @@ static int shard_number(const ShardWriter *w, const char *name) {
 /* Shards of an earlier, larger preparation: the loader reads whatever it finds. */
 static bool remove_older(const ShardWriter *w, Error *err) {
     DIR *dir = opendir(w->dir);
-    bool done = dir || error_set(err, ERR_IO, "%s: cannot be listed: %s", w->dir, strerror(errno));
+    bool done = true;
+    if (dir == NULL) return error_set(err, ERR_IO, "%s: cannot be listed: %s", w->dir, strerror(errno));
     for (const struct dirent *entry; done && (entry = readdir(dir));)
         if (shard_number(w, entry->d_name) >= w->shard_count && unlinkat(dirfd(dir), entry->d_name, 0) != 0)
             done = error_set(err, ERR_IO, "%s/%s: an older shard that cannot be removed: %s", w->dir,
                              entry->d_name, strerror(errno));
-    if (dir) closedir(dir);
+    closedir(dir);
     return done;
 }
 

@@ -165,8 +165,8 @@ static int lock_folder(const char *path, Error *err) {
     return -1;
 }
 
-/* Shards are on disk under temporary names. Writes the rest so, then takes the old folder's description away, renames,
- * and describes the folder last. */
+/* Shards are on disk under temporary names. Writes the rest so, then takes the old folder's description
+ * away, renames, and describes the folder last. */
 static bool publish(const char *out, ShardWriter splits[2], const Tokenizer *t, const DatasetInfo *info,
                     const Corpus *c, Error *err) {
     char info_path[PATH_MAX], tokenizer_path[PATH_MAX];

@@ -33,8 +33,9 @@ typedef struct PrepareResult {
     char gpt2_found[PATH_MAX]; /* where GPT-2's vocabulary lay, or "" */
 } PrepareResult;
 
-/* Replaces what an earlier call wrote to the same folder, and nothing else in it. Until the new files are whole the
- * old ones stay; between the two the folder has no dataset.json. ERR_BUSY when another process prepares it. */
+/* Replaces what an earlier call wrote to the same folder, and nothing else in it. Until the new files are
+ * whole the old ones stay; between the two the folder has no dataset.json. ERR_BUSY when another process
+ * prepares it. */
 bool prepare_run(const PrepareOptions *options, const Progress *progress, PrepareResult *result,
                  Error *err);
 

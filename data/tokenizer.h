@@ -45,8 +45,8 @@ size_t tokenizer_decode(const Tokenizer *t, const uint16_t *ids, size_t count, c
 /* The bytes of one id (not NUL-terminated; may be part of a UTF-8 character). */
 const char *tokenizer_token(const Tokenizer *t, int id, size_t *length);
 
-/* Writes tokenizer.json that Hugging Face's tokenizers library loads to the same encoding; tokenizer_write leaves it
- * at path.tmp, for file_rename. */
+/* Writes tokenizer.json that Hugging Face's tokenizers library loads to the same encoding; tokenizer_write
+ * leaves it at path.tmp, for file_rename. */
 bool tokenizer_save(const Tokenizer *t, const char *path, Error *err);
 bool tokenizer_write(const Tokenizer *t, const char *path, Error *err);
 

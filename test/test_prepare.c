@@ -1,4 +1,4 @@
-/* test_prepare.c: from text files to a data folder: documents, the two splits, shards, dataset.json, bad input. */
+/* test_prepare.c: from text files to a data folder: documents, the two splits, shards, bad input. */
 #include "data/corpus.h"
 #include "data/file.h"
 #include "data/preparation.h"

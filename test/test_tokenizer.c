@@ -1,6 +1,7 @@
 /* test_tokenizer.c: splitting, merging, training, and files of tokenizers.
  *
- * golden/tokenizer holds GPT-2's first 700 merges, a text of many scripts, and its ids by OpenAI's tiktoken. */
+ * golden/tokenizer holds GPT-2's first 700 merges, a text of many scripts, and its ids by OpenAI's
+ * tiktoken. */
 #include "data/bpe_train.h"
 #include "data/file.h"
 #include "data/splitter.h"
@@ -289,7 +290,7 @@ static void training_should_refuse_other_sizes(void **state) {
     tokenizer_free(t);
 }
 
-/* The plain reference: encodes the text with what is learnt so far, counts all pairs, and takes the best. */
+/* The plain reference: encodes the text with what is learnt so far, counts all pairs, takes the best. */
 static void best_pair(Tokenizer *t, const char *text, size_t length, char *best) {
     static int counts[300][300];
     int most = 0, left = 0, right = 0;
