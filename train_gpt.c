@@ -421,5 +421,5 @@ int main(int argc, char **argv) {
     } else if (!train_command(argc, argv, &err)) {
         return error_print(&err);
     }
-    return fflush(stdout) == 0 ? 0 : ERR_IO;
+    return error_check_stdout(&err) ? 0 : error_print(&err);
 }

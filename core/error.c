@@ -1,8 +1,10 @@
 /* error.c: see error.h. */
 #include "core/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 bool error_set(Error *err, ErrorCode code, const char *format, ...) {
     va_list args;
@@ -17,4 +19,10 @@ int error_print(const Error *err) {
     fflush(stdout);
     fprintf(stderr, "error: %s\n", err->text);
     return err->code;
+}
+
+bool error_check_stdout(Error *err) {
+    errno = EIO; /* where an earlier write failed and this one does not */
+    if (fflush(stdout) == 0 && !ferror(stdout)) return true;
+    return error_set(err, ERR_IO, "stdout cannot be written: %s", strerror(errno));
 }

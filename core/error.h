@@ -38,4 +38,8 @@ bool error_set(Error *err, ErrorCode code, const char *format, ...) __attribute_
 /* "error: <text>" on stderr; returns err->code, so that `return error_print(&err)` ends main. */
 int error_print(const Error *err);
 
+/* Flushes stdout, as the last thing that can fail in a program: ERR_IO when not everything printed could be
+ * written, such as to a full disk. */
+bool error_check_stdout(Error *err);
+
 #endif

@@ -173,12 +173,13 @@ int main(int argc, char **argv) {
     double start_s = now_s();
     if (!parse_options(&options, argc, argv, &err)) {
         if (err.code) return error_print(&err);
-        return fputs(HELP, stdout) < 0 || fflush(stdout) ? ERR_IO : 0;
+        fputs(HELP, stdout);
+        return error_check_stdout(&err) ? 0 : error_print(&err);
     }
     Progress progress = {isatty(STDERR_FILENO) ? line_show : NULL, &line};
     bool done = prepare_run(&options, &progress, &result, &err);
     line_clear(&line);
     if (!done) return error_print(&err);
     summary_print(&options, &result, now_s() - start_s);
-    return fflush(stdout) ? ERR_IO : 0;
+    return error_check_stdout(&err) ? 0 : error_print(&err);
 }

@@ -8,7 +8,6 @@
 #include "train/progress.h"
 #include "train/run_reader.h"
 #include <cjson/cJSON.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
 #include <math.h>
@@ -364,7 +363,7 @@ static bool compare(Entry *entries, const Options *o, Error *err) {
     if (isfinite(o->target)) print_target(entries, o->count, o->target, &style);
     if (!print_chart(entries, o, &style, err)) return false;
     if (o->count > 1 && !print_differences(entries, o->count, &style, err)) return false;
-    return fflush(stdout) == 0 || error_set(err, ERR_IO, "cannot write: %s", strerror(errno));
+    return error_check_stdout(err);
 }
 
 int main(int argc, char **argv) {
@@ -372,7 +371,10 @@ int main(int argc, char **argv) {
     Error err = {0};
     setlocale(LC_CTYPE, "");
     for (int i = 1; i < argc; i++)
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return print_usage(stdout), 0;
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+            print_usage(stdout);
+            return error_check_stdout(&err) ? 0 : error_print(&err);
+        }
     if (!parse_options(&options, argc, argv, &err)) return error_print(&err);
     static Entry entries[RUNS_MAX];
     bool ok = compare(entries, &options, &err);

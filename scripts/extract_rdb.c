@@ -207,7 +207,5 @@ int main(int argc, char **argv) {
     if (ok && argv[2]) ok = load_object(&object, place, &err) && print_strings(&object);
     memory_free(index.data);
     memory_free(object.data);
-    if (ok && (fflush(stdout) != 0 || ferror(stdout)))
-        ok = error_set(&err, ERR_IO, "cannot write: %s", strerror(errno));
-    return ok ? 0 : error_print(&err);
+    return ok && error_check_stdout(&err) ? 0 : error_print(&err);
 }

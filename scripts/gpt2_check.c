@@ -125,8 +125,10 @@ static const char HELP[] =
 int main(int argc, char **argv) {
     Error err;
     bool all_ok = false;
-    if (argc == 2 && strcmp(argv[1], "--help") == 0)
-        return fputs(HELP, stdout) < 0 || fflush(stdout) ? ERR_IO : 0;
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        fputs(HELP, stdout);
+        return error_check_stdout(&err) ? 0 : error_print(&err);
+    }
     if (argc != 3) {
         error_set(&err, ERR_CONFIG,
                   "what to check? Type: gpt2_check MODEL_DIR EXPECTED.safetensors, or --help");
@@ -134,5 +136,6 @@ int main(int argc, char **argv) {
     }
     if (!check(argv[1], argv[2], &all_ok, &err)) return error_print(&err);
     puts(all_ok ? "all within tolerance" : "NOT within tolerance");
+    if (!error_check_stdout(&err)) return error_print(&err);
     return all_ok ? 0 : ERR_CHECKPOINT;
 }

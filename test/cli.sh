@@ -85,6 +85,10 @@ train() {
     "$bin/train_gpt" "$work/tiny.json" "$@"
 }
 
+full() { # COMMAND...: its output goes to a full disk
+    "$@" >/dev/full
+}
+
 # value FILE KEY: a number, word or text of a JSON file
 value() {
     sed -nE "s/.*\"$2\":[[:space:]]*\"?([^\",]*).*/\1/p" "$1"
@@ -286,6 +290,20 @@ threads_1_2_3_give_the_same_bits() (
     with_threads softmuon optimizer.alpha_sign=0.5
 )
 
+two_half_batches_learn_like_one_whole() (
+    does 0 train train.batch_size=2 train.grad_accum=2 run.dir=halves
+    is "$(figures halves tokens)" "$(figures adamw tokens)"
+    whole=$(figures adamw train/loss | tail -n 1)
+    half=$(figures halves train/loss | tail -n 1)
+    less "($whole - $half)^2" 1e-8
+)
+
+validation_is_on_the_same_tokens_each_time() (
+    does 0 train optimizer.lr=0 run.dir=still
+    is "$(figures still val/loss | sort -u | wc -l)" 1
+    is "$(figures still train/loss | sort -u | wc -l)" 20
+)
+
 samples_are_written_and_do_not_disturb_the_run() (
     does 0 train sample.every=10 sample.tokens=20 sample.prompt="the cat" run.dir=sampled
     has "$work/out" "the cat"
@@ -324,6 +342,17 @@ signals_end_a_run_cleanly() (
     done
 )
 
+a_killed_run_can_be_read_and_followed_by_another() (
+    start killed
+    stop KILL
+    absent killed/summary.json
+    does 0 "$bin/compare" adamw killed
+    has "$work/out" killed
+    does 0 train run.dir=killed
+    same_curves adamw killed
+    absent killed.1/summary.json
+)
+
 the_second_process_in_a_run_folder_exits_and_writes_nothing() (
     start busy
     cksum busy/config.json busy/machine.json >before
@@ -342,7 +371,10 @@ missing_data_says_what_to_type() (
     mkdir hollow
     cp data/dataset.json hollow
     fails 3 "hollow: no train_*.bin" train data.dir=hollow run.dir=never
-    absent never nowhere
+    for config in "$root"/configs/*.json; do
+        fails 3 "make quickstart" "$bin/train_gpt" "$config"
+    done
+    absent never nowhere runs
 )
 
 damaged_shards_are_refused() (
@@ -460,6 +492,14 @@ every_program_explains_itself() (
     done
     does 0 "$bin/train_gpt" --help
     for words in train.grad_clip optimizer.lr --dry-run --describe; do has "$work/out" $words; done
+)
+
+output_that_cannot_be_written_is_an_error() (
+    golden=$root/test/golden/gpt2/tiny
+    fails 1 "stdout" full "$bin/train_gpt" --help
+    fails 1 "stdout" full "$bin/prepare" --help
+    fails 1 "stdout" full "$bin/compare" adamw
+    fails 1 "stdout" full "$bin/gpt2_check" "$golden" "$golden/expected.safetensors"
 )
 
 describe_tells_the_equation_and_the_settings() (

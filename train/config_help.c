@@ -42,7 +42,7 @@ static const char *default_text(const Field *field, const Optimizer *o, char *ou
     return field_text(field, &rates, out, size);
 }
 
-enum { KEY_WIDTH = 30 };
+enum { KEY_WIDTH = 32 };
 
 /* "  section.key=default    what it is; range" */
 static void print_fields(FILE *out, const char *section, const Field *fields, const Optimizer *o) {
