@@ -52,6 +52,9 @@ static void catch_signals(void) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
+    struct sigaction hangup; /* the terminal went away; ignored under nohup, and then it stays so */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ */
@@ -400,6 +403,12 @@ static bool train_command(int argc, char **argv, Error *err) {
     return ok;
 }
 
+static bool asks_for_help(int argc, char **argv) {
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    return false;
+}
+
 int main(int argc, char **argv) {
     Error err;
     threads_prepare(argv);
@@ -409,7 +418,7 @@ int main(int argc, char **argv) {
         print_usage(stderr);
         return ERR_CONFIG;
     }
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+    if (asks_for_help(argc, argv)) {
         print_usage(stdout);
         config_print_help(stdout);
     } else if (strcmp(word, "--list-optimizers") == 0) {

@@ -330,7 +330,7 @@ divergence_stops_before_the_update() (
 )
 
 signals_end_a_run_cleanly() (
-    for signal in INT TERM; do
+    for signal in INT TERM USR1; do
         start "stopped$signal"
         stop "$signal"
         is "$status" 75
@@ -490,7 +490,7 @@ every_program_explains_itself() (
         is "$(wc -c <"$work/err")" 0
         awk -v name=$program 'length($0) > 110 { print name ": too wide: " $0; exit 1 }' "$work/out"
     done
-    does 0 "$bin/train_gpt" --help
+    does 0 train --help
     for words in train.grad_clip optimizer.lr --dry-run --describe; do has "$work/out" $words; done
 )
 
