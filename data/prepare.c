@@ -157,12 +157,11 @@ static void summary_print(const PrepareOptions *o, const PrepareResult *r, doubl
         printf("the text has no more pairs: a vocabulary of %jd, not %d\n", (intmax_t)i->vocab_size,
                o->vocab_size);
     if (r->sections) printf("too few documents to draw from: validation is made of sections of the text\n");
-    printf("%s: %jd train + %jd val tokens, %jd + %jd documents from %zu file%s, vocabulary %jd (%s), %.2f "
-           "bytes per "
-           "token, %.1f s\n",
-           o->out, (intmax_t)i->train_tokens, (intmax_t)i->val_tokens, (intmax_t)i->train_documents,
-           (intmax_t)i->val_documents, r->file_count, r->file_count == 1 ? "" : "s",
-           (intmax_t)i->vocab_size, i->tokenizer, (double)i->bytes / (double)tokens, time_s);
+    printf("%s: %jd train + %jd val tokens, %.2f bytes each, vocabulary %jd (%s)\n", o->out,
+           (intmax_t)i->train_tokens, (intmax_t)i->val_tokens, (double)i->bytes / (double)tokens,
+           (intmax_t)i->vocab_size, i->tokenizer);
+    printf("made from %zu file%s, %jd + %jd documents, in %.1f s\n", r->file_count,
+           r->file_count == 1 ? "" : "s", (intmax_t)i->train_documents, (intmax_t)i->val_documents, time_s);
 }
 
 int main(int argc, char **argv) {

@@ -35,19 +35,19 @@ bool plan_check_memory(const Plan *plan, size_t available_bytes, Error *err) {
 }
 
 void plan_print_header(FILE *out, const Plan *plan, const Config *config) {
-    char params[16], tokens[16], vocab[16];
+    char params[16], tokens[16];
     const ModelSection *m = &config->model;
     fprintf(out,
             "GPT-2 %s: %" PRId64 " layers, %" PRId64 " heads, %" PRId64 " wide, context %" PRId64
-            ", vocabulary %s\n",
+            ", vocabulary %" PRId64 "\n",
             format_count((double)total_params(plan), params, sizeof params), m->n_layer, m->n_head,
-            m->n_embd, m->block_size, format_count((double)plan->vocab_size, vocab, sizeof vocab));
+            m->n_embd, m->block_size, plan->vocab_size);
     double all_tokens = (double)plan->total_steps * (double)plan->tokens_a_step;
-    fprintf(out,
-            "%s on %s: %" PRId64 " steps of %" PRId64 " tokens, %s tokens, %.2f epochs; %d threads -> %s\n",
-            config->chosen[CHOICE_MAIN].optimizer->title, config->data.dir, plan->total_steps,
+    fprintf(out, "%s on %s, %d thread%s -> %s\n", config->chosen[CHOICE_MAIN].optimizer->title,
+            config->data.dir, plan->threads, plan->threads == 1 ? "" : "s", config->run.dir);
+    fprintf(out, "%" PRId64 " steps of %" PRId64 " tokens: %s tokens, %.2f epochs\n", plan->total_steps,
             plan->tokens_a_step, format_count(all_tokens, tokens, sizeof tokens),
-            all_tokens / (double)plan->epoch_tokens, plan->threads, config->run.dir);
+            all_tokens / (double)plan->epoch_tokens);
 }
 
 void plan_print(FILE *out, const Plan *plan, const Config *config) {
@@ -74,11 +74,11 @@ void plan_print(FILE *out, const Plan *plan, const Config *config) {
     double step_s = (double)config->train.grad_accum * plan->micro_batch_s + plan->optimizer_s;
     double eval_s = (double)eval->tokens / batch_tokens * plan->eval_batch_s;
     char time[32];
-    fprintf(out,
-            "time         about %s: %.4g s a step (optimizer %.0f %%), %.0f evaluations of %.4g s; %.0f "
-            "tokens/s, %.0f "
-            "GFLOP/s\n             (measured just now on one step, before any soft phase)\n",
-            format_duration(steps * step_s + evals * eval_s, time, sizeof time), step_s,
-            100 * plan->optimizer_s / step_s, evals, eval_s, step_tokens / step_s,
-            plan->flops_a_token * step_tokens / step_s * 1e-9);
+    fprintf(
+        out,
+        "time         about %s: %.4g s a step (optimizer %.0f %%), %.0f evaluations of %.4g s\n"
+        "             %.0f tokens/s, %.0f GFLOP/s (measured just now on one step, before any soft phase)\n",
+        format_duration(steps * step_s + evals * eval_s, time, sizeof time), step_s,
+        100 * plan->optimizer_s / step_s, evals, eval_s, step_tokens / step_s,
+        plan->flops_a_token * step_tokens / step_s * 1e-9);
 }
