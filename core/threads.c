@@ -16,7 +16,11 @@ void threads_prepare(char **argv) {
     if (getenv(PREPARED)) return;
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         setenv(settings[i][0], settings[i][1], 0);
-    execv("/proc/self/exe", argv); /* where there is no /proc the program goes on as it is, only slower */
+    char path[4096]; /* resolved, so that `ps` and `top` show the program's name */
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length < 0) return; /* no /proc: the program goes on as it is, only slower */
+    path[length] = '\0';
+    execv(path, argv);
 }
 
 int threads_available(void) {
