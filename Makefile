@@ -65,15 +65,16 @@ $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
-# The run log records compiler flags and commit.
-$(OUT)/train/runlog.o: CFLAGS += -DTRAIN_GPT_CFLAGS='"$(strip $(MODE) $(FP))"' \
-	-DTRAIN_GPT_COMMIT='"$(shell git describe --always --dirty --abbrev=12 2>/dev/null)"'
+# The run log records flags and commit; `stamp` files change only when what they hold does.
+$(OUT)/train/runlog.o: $(OUT)/commit
+$(OUT)/train/runlog.o: CFLAGS += -DTRAIN_GPT_CFLAGS='"$(strip $(MODE) $(FP))"' -DTRAIN_GPT_COMMIT='"$(COMMIT)"'
+COMMIT = $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 
-# Changes only when compiler or flags do: everything is then built again.
+stamp = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
 $(OUT)/flags: FORCE
-	@mkdir -p $(@D)
-	@echo '$(shell $(CC) -dumpfullversion -dumpversion) $(CC) $(CFLAGS)' | cmp -s - $@ || \
-		echo '$(shell $(CC) -dumpfullversion -dumpversion) $(CC) $(CFLAGS)' > $@
+	$(call stamp,$(shell $(CC) -dumpfullversion -dumpversion) $(CC) $(CFLAGS))
+$(OUT)/commit: FORCE
+	$(call stamp,$(COMMIT))
 FORCE:
 .PHONY: FORCE
 .SECONDARY:

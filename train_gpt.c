@@ -213,7 +213,7 @@ static bool accumulate_gradients(Session *s, int64_t step, StepRecord *record, E
     return true;
 }
 
-/* One update of the weights. `measure`: fill in what is costly to know. */
+/* One update of the weights; record->step says that it was made. `measure`: fill in what is costly to know. */
 static bool train_step(Session *s, int64_t step, bool measure, StepRecord *record, Error *err) {
     const Param *params = s->model.params;
     int count = s->model.param_count;
@@ -239,6 +239,7 @@ static bool train_step(Session *s, int64_t step, bool measure, StepRecord *recor
         record->saturated_frac = s->optim.groups[i].saturated_frac;
     }
     record->optimizer_s += omp_get_wtime() - start;
+    record->step = step;
     return true;
 }
 
@@ -246,42 +247,48 @@ static bool is_due(int64_t every, int64_t step) {
     return every > 0 && step % every == 0;
 }
 
-/* Steps 0 (evaluation only) to total_steps. Returns with stop_signal set when a signal ended it. */
+/* A line of metrics of no step yet, with all its times at zero: they add up until it is written. */
+static StepRecord new_line(void) {
+    StepRecord line = step_record_empty();
+    line.step = -1;
+    line.forward_s = line.backward_s = line.optimizer_s = line.eval_s = 0;
+    return line;
+}
+
+/* Steps 0 (evaluation only) to total_steps; ends early, with all that was done logged, when a signal came. */
 static bool train(Session *s, Error *err) {
     const Config *c = &s->config;
     double run_start = omp_get_wtime(), line_start = run_start;
-    int64_t logged_tokens = 0;
-    StepRecord line = step_record_empty(); /* times add up until the line is written */
-    line.forward_s = line.backward_s = line.optimizer_s = line.eval_s = 0;
-    for (int64_t step = 0; step <= s->total_steps; step++) {
+    int64_t logged_step = 0;
+    StepRecord line = new_line();
+    for (int64_t step = 0; step <= s->total_steps && !stop_signal; step++) {
         bool last = step == s->total_steps, eval = is_due(c->eval.every, step) || last || step == 0;
         bool logged = is_due(c->log.every, step) || eval || step == 1;
-        if (step > 0 && !train_step(s, step, logged, &line, err)) return false;
-        if (stop_signal) return true;
-        line.step = step;
-        line.tokens = step * s->tokens_a_step;
-        if (eval) {
-            double start = omp_get_wtime();
-            if (!evaluate(s, &line.val_loss, err)) return false;
-            if (stop_signal) return true;
-            line.eval_s += omp_get_wtime() - start;
-        }
-        double now = omp_get_wtime(), busy = now - line_start - line.eval_s;
-        line.time_s = now - run_start;
-        if (line.tokens > logged_tokens) line.tokens_per_s = (double)(line.tokens - logged_tokens) / busy;
+        StepRecord next = line;
+        next.step = 0;
+        if (step > 0 && !train_step(s, step, logged, &next, err)) return false;
+        if (next.step != step) break; /* the signal came before the update */
+        double eval_start = omp_get_wtime();
+        if (eval && !evaluate(s, &next.val_loss, err)) return false;
+        double now = omp_get_wtime();
+        if (eval) next.eval_s += now - eval_start;
+        next.tokens = step * s->tokens_a_step;
+        next.time_s = now - run_start;
+        if (step > 0)
+            next.tokens_per_s =
+                (double)((step - logged_step) * s->tokens_a_step) / (now - line_start - next.eval_s);
+        line = next;
         progress_update(&s->progress, &line, logged);
-        if (logged && !runlog_step(&s->log, &line, err)) return false;
-        if (s->tokenizer && (is_due(c->sample.every, step) || last) && step > 0 &&
-            !write_sample(s, step, err))
-            return false;
         if (logged) {
-            line = step_record_empty();
-            line.forward_s = line.backward_s = line.optimizer_s = line.eval_s = 0;
-            logged_tokens = step * s->tokens_a_step;
-            line_start = omp_get_wtime();
+            if (!runlog_step(&s->log, &line, err)) return false;
+            logged_step = step;
+            line = new_line();
         }
+        bool sample = is_due(c->sample.every, step) || last;
+        if (s->tokenizer && sample && step > 0 && !write_sample(s, step, err)) return false;
+        if (logged) line_start = omp_get_wtime();
     }
-    return true;
+    return line.step < 0 || runlog_step(&s->log, &line, err);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ */

@@ -417,9 +417,9 @@ a_damaged_dataset_json_is_refused() (
 )
 
 a_corpus_too_small_for_one_batch_is_refused() (
-    fails 3 "train.batch_size" train train.batch_size=400 eval.tokens=100000 run.dir=never
+    fails 3 "train.batch_size" train train.batch_size=400 run.dir=never
     says "400" "data: "
-    fails 3 "model.block_size" train model.block_size=20000 eval.tokens=100000 run.dir=never
+    fails 3 "model.block_size" train model.block_size=20000 run.dir=never
     absent never
 )
 

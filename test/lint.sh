@@ -1,7 +1,8 @@
 #!/bin/sh
+# shellcheck disable=SC2317  # functions are called by name, through check
 # lint.sh: what reviewers should not have to look for. Every check runs; the exit status says whether all passed.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 status=0
 
 check() { # check NAME COMMAND...

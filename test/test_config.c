@@ -221,8 +221,6 @@ static void settings_that_contradict_should_be_refused(void **state) {
         "{\"train\":{\"tokens\":1023}}",
         "train.tokens: 1023 is less than one step, 1024 (batch_size * grad_accum * model.block_size)");
     refused_with(WITH("\"model\":{\"n_head\":3}"), "model.n_head: 3 does not divide model.n_embd, 128");
-    refused_with(WITH("\"eval\":{\"tokens\":1023}"),
-                 "eval.tokens: 1023 is less than one batch, 1024 (train.batch_size * model.block_size)");
     refused_with(
         WITH("\"schedule\":{\"warmup_steps\":100}"),
         "schedule.warmup_steps: 100 must be less than the 100 steps of the run; shorten the warm-up");

@@ -356,9 +356,6 @@ static void check_together(Problems *p, const Config *c) {
         problem(p, "model.n_head: %lld does not divide model.n_embd, %lld", (long long)c->model.n_head,
                 (long long)c->model.n_embd);
     if (clean(p, "train")) check_budget(p, c, sizes ? batch_tokens * c->train.grad_accum : 0);
-    if (sizes && clean(p, "eval") && c->eval.tokens < batch_tokens)
-        problem(p, "eval.tokens: %lld is less than one batch, %lld (train.batch_size * model.block_size)",
-                (long long)c->eval.tokens, (long long)batch_tokens);
 }
 
 static void read_sections(Problems *p, Config *config, const cJSON *root) {

@@ -100,21 +100,12 @@ void config_print_help(FILE *out) {
 }
 
 void config_list_optimizers(FILE *out) {
-    char roles[128], initial[64], text[2048];
-    for (const Optimizer *const *o = OPTIMIZERS; *o; o++) {
-        int at = fprintf(out, "%-12s", (*o)->name);
-        snprintf(text, sizeof text, "%s; updates %s; %d bytes of state a weight; %s", (*o)->title,
-                 roles_text(*o, roles, sizeof roles), state_bytes(*o), (*o)->source);
-        print_wrapped(out, at, at, text);
-        size_t n = 0;
-        for (const Field *f = RATE_FIELDS; f->name; f++)
-            n += (size_t)snprintf(text + n, sizeof text - n, "%s=%s ", f->name,
-                                  default_text(f, *o, initial, sizeof initial));
-        for (const Field *f = (*o)->fields; f && f->name && n < sizeof text; f++)
-            n += (size_t)snprintf(text + n, sizeof text - n, "%s=%s ", f->name, f->default_value);
-        text[strlen(text) - 1] = '\0';
-        print_wrapped(out, fprintf(out, "%*s", at, ""), at, text);
-    }
+    char roles[128];
+    fprintf(out, "%-12s %8s %6s %6s  %s\n", "OPTIMIZER", "lr", "decay", "state",
+            "updates; source (state in bytes a weight)");
+    for (const Optimizer *const *o = OPTIMIZERS; *o; o++)
+        fprintf(out, "%-12s %8g %6g %6d  %s; %s\n", (*o)->name, (*o)->lr, (*o)->weight_decay,
+                state_bytes(*o), roles_text(*o, roles, sizeof roles), (*o)->source);
 }
 
 static void print_lines(FILE *out, const char *indent, const char *lines) {
@@ -187,42 +178,44 @@ static void print_optimizer_markdown(FILE *out, const Optimizer *o) {
     print_rows(out, o->fields, o);
 }
 
+static const char MARKDOWN_HEAD[] =
+    "# Config reference\n"
+    "\n"
+    "Written by `./train_gpt --docs-config` from the tables in train/schema.c and optim/*.c; do not edit.\n"
+    "\n"
+    "A config is one JSON file: an object of sections, each an object of keys. What is not written has its\n"
+    "default; what is not known here is an error. Any key can be set on the command line, later ones win:\n"
+    "\n"
+    "    ./train_gpt configs/softmuon.json optimizer.lr=0.02 optimizer.aux.lr=0.001 train.seed=2\n";
+
+static const char MARKDOWN_OPTIMIZER[] =
+    "\n"
+    "## optimizer\n"
+    "\n"
+    "    \"optimizer\": {\n"
+    "        \"name\": \"softmuon\", \"lr\": 0.02, \"alpha_sign\": 0.9,\n"
+    "        \"aux\": {\"name\": \"adamw\", \"lr\": 0.003},\n"
+    "        \"roles\": {\"vector\": {\"weight_decay\": 0.1}, \"head\": {\"name\": \"adamw\", \"lr\": 0.001}}\n"
+    "    }\n"
+    "\n"
+    "Every tensor has a role: `matrix` (linear layers), `embedding`, `head` (the output layer where it is not\n"
+    "tied to the embedding) or `vector` (biases, LayerNorms).\n"
+    "\n"
+    "- `name` (default `adamw`) updates every role if it can; an optimizer for matrices alone updates `matrix`.\n"
+    "- `aux` updates the roles that are left; `adamw` with its defaults where none is written. One that has\n"
+    "  nothing to update is an error.\n"
+    "- `roles.<role>` changes `lr` or `weight_decay` for the tensors of one role, or, with a `name`, gives the\n"
+    "  role an optimizer of its own with settings of its own.\n"
+    "- `weight_decay` holds for `matrix`, `embedding` and `head`. Vectors do not decay unless\n"
+    "  `roles.vector.weight_decay` says so.\n";
+
 void config_print_markdown(FILE *out) {
-    fprintf(
-        out,
-        "# Config reference\n\n"
-        "Written by `./train_gpt --docs-config` from the tables in train/schema.c and optim/*.c; do not "
-        "edit.\n\n"
-        "A config is one JSON file: an object of sections, each an object of keys. What is not written has "
-        "its\n"
-        "default; what is not known here is an error. Any key can be set on the command line, later ones "
-        "win:\n\n"
-        "    ./train_gpt configs/softmuon.json optimizer.lr=0.02 optimizer.aux.lr=0.001 train.seed=2\n");
+    fputs(MARKDOWN_HEAD, out);
     for (const Section *s = CONFIG_SECTIONS; s->name; s++) {
         fprintf(out, "\n## %s\n\n%c%s.\n\n", s->name, s->doc[0] - 'a' + 'A', s->doc + 1);
         print_table_head(out);
         print_rows(out, s->fields, NULL);
     }
-    fprintf(out,
-            "\n## optimizer\n\n"
-            "    \"optimizer\": {\n"
-            "        \"name\": \"softmuon\", \"lr\": 0.02, \"alpha_sign\": 0.9,\n"
-            "        \"aux\": {\"name\": \"adamw\", \"lr\": 0.003},\n"
-            "        \"roles\": {\"vector\": {\"weight_decay\": 0.1}, \"head\": {\"name\": \"adamw\", "
-            "\"lr\": 0.001}}\n"
-            "    }\n\n"
-            "Every tensor has a role: `matrix` (linear layers), `embedding`, `head` (the output layer "
-            "where it is not\n"
-            "tied to the embedding) or `vector` (biases, LayerNorms).\n\n"
-            "- `name` (default `adamw`) updates every role if it can; an optimizer for matrices alone "
-            "updates `matrix`.\n"
-            "- `aux` updates the roles that are left; `adamw` with its defaults where none is written. One "
-            "that has\n"
-            "  nothing to update is an error.\n"
-            "- `roles.<role>` changes `lr` or `weight_decay` for the tensors of one role, or, with a "
-            "`name`, gives the\n"
-            "  role an optimizer of its own with settings of its own.\n"
-            "- `weight_decay` holds for `matrix`, `embedding` and `head`. Vectors do not decay unless\n"
-            "  `roles.vector.weight_decay` says so.\n");
+    fputs(MARKDOWN_OPTIMIZER, out);
     for (const Optimizer *const *o = OPTIMIZERS; *o; o++) print_optimizer_markdown(out, *o);
 }

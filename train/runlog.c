@@ -120,17 +120,22 @@ static int open_append(const RunLog *log, const char *name, Error *err) {
 
 /* ------------------------------------------------------------------------------------------------- directory */
 
+static bool fail_dir(Error *err, const char *path) {
+    return error_set(err, ERR_IO, "%s: cannot be created: %s; set run.dir to a folder that can", path,
+                     strerror(errno));
+}
+
 /* mkdir -p */
 static bool make_dirs(const char *dir, Error *err) {
     char path[1024];
     snprintf(path, sizeof path, "%s", dir);
     for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
         *slash = '\0';
-        if (mkdir(path, 0777) != 0 && errno != EEXIST) return fail(err, path, "be created");
+        if (mkdir(path, 0777) != 0 && errno != EEXIST) return fail_dir(err, path);
         *slash = '/';
     }
     struct stat info;
-    if (mkdir(path, 0777) != 0 && errno != EEXIST) return fail(err, path, "be created");
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) return fail_dir(err, path);
     if (stat(path, &info) != 0) return fail(err, path, "be used");
     if (S_ISDIR(info.st_mode)) return true;
     return error_set(err, ERR_IO, "%s: is there, and is no directory; set run.dir", path);
