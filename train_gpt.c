@@ -382,12 +382,12 @@ static char *join(int argc, char **argv) {
 }
 
 static bool train_command(int argc, char **argv, Error *err) {
-    Session *s = calloc(1, sizeof *s);
+    Session s = {0};
     const char *config_path = NULL;
-    char **overrides = calloc((size_t)argc, sizeof *overrides), *command_line = join(argc, argv);
+    char *command_line = join(argc, argv);
+    char **overrides = argv; /* gathered at its beginning */
     int override_count = 0;
-    bool dry = false, ok = true;
-    if (!s || !overrides || !command_line) ok = error_set(err, ERR_IO, "out of memory");
+    bool dry = false, ok = command_line != NULL || error_set(err, ERR_IO, "out of memory");
     for (int i = 1; ok && i < argc; i++) {
         if (strcmp(argv[i], "--dry-run") == 0) dry = true;
         else if (argv[i][0] == '-')
@@ -397,16 +397,17 @@ static bool train_command(int argc, char **argv, Error *err) {
     }
     if (ok && config_path == NULL)
         ok = error_set(err, ERR_CONFIG, "which config? for example: train_gpt configs/softmuon.json");
-    ok = ok && config_load(&s->config, config_path, overrides, override_count, err);
-    if (ok) {
+    if (ok && config_load(&s.config, config_path, overrides, override_count, err)) {
         Plan plan;
-        s->threads = s->config.train.threads > 0 ? (int)s->config.train.threads : threads_available();
-        ok = open_data(s, err) && make_plan(s, &plan, err);
-        if (ok && !dry) plan_print_header(stdout, &plan, &s->config);
-        ok = ok && (dry ? dry_run(s, &plan, err) : run(s, command_line, err));
+        s.threads = s.config.train.threads > 0 ? (int)s.config.train.threads : threads_available();
+        ok = open_data(&s, err) && make_plan(&s, &plan, err);
+        if (ok && !dry) plan_print_header(stdout, &plan, &s.config);
+        ok = ok && (dry ? dry_run(&s, &plan, err) : run(&s, command_line, err));
+    } else {
+        ok = false;
     }
-    if (s) session_free(s);
-    free(s), free(overrides), free(command_line);
+    session_free(&s);
+    free(command_line);
     return ok;
 }
 

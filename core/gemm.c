@@ -53,7 +53,8 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
     Vector sum[ROWS][VECTORS];
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < VECTORS; v++) {
-            sum[i][v] = beta == 0 ? (Vector){0} : beta * load(C + (size_t)i * ldc + v * LANES);
+            sum[i][v] = (Vector){0};
+            if (beta != 0) sum[i][v] = beta * load(C + (size_t)i * ldc + v * LANES);
             if (bias) sum[i][v] += bias[i];
         }
     for (int s = 0; s < segments; s++) {

@@ -51,7 +51,7 @@ bool gpt2_file_config(GPT2Config *config, const char *dir, Error *err) {
               read_int(json, "n_embd", path, &config->C, err) &&
               read_int(json, "n_layer", path, &config->L, err) &&
               read_int(json, "n_head", path, &config->NH, err);
-    if (ok && config->C % config->NH != 0)
+    if (ok && config->NH > 0 && config->C % config->NH != 0)
         ok = error_set(err, ERR_CHECKPOINT, "%s: n_embd %d does not divide into %d heads", path, config->C,
                        config->NH);
     const char *other = ok ? other_setting(json, config->C) : NULL;

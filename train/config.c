@@ -180,7 +180,7 @@ static const Optimizer *read_name(Problems *p, const char *path, const cJSON *ob
                                   const char *default_name) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, "name");
     const char *word = item ? NULL : default_name;
-    if (cJSON_IsString(item) || cJSON_IsRaw(item)) word = item->valuestring;
+    if (item && (cJSON_IsString(item) || cJSON_IsRaw(item))) word = item->valuestring;
     const Optimizer *optimizer = word ? optimizer_find(word) : NULL;
     if (optimizer) return optimizer;
     const char *near = word ? nearest_optimizer(word) : NULL;

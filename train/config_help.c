@@ -37,7 +37,7 @@ static const char *range_text(const Field *field, char *out, size_t size) {
 
 /* Rates have no default of their own: it is the optimizer's. */
 static const char *default_text(const Field *field, const Optimizer *o, char *out, size_t size) {
-    if (field->default_value) return field->default_value;
+    if (field->default_value || !o) return field->default_value;
     OptimizerChoice rates = {.lr = o->lr, .weight_decay = o->weight_decay};
     return field_text(field, &rates, out, size);
 }

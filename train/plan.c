@@ -69,7 +69,8 @@ void plan_print(FILE *out, const Plan *plan, const Config *config) {
             plan->flops_a_token * step_tokens * steps);
 
     const EvalSection *eval = &config->eval;
-    double evals = 2 + (eval->every > 0 ? (double)((plan->total_steps - 1) / eval->every) : 0);
+    int64_t between = eval->every > 0 ? (plan->total_steps - 1) / eval->every : 0;
+    double evals = 2 + (double)between;
     double batch_tokens = step_tokens / (double)config->train.grad_accum;
     double step_s = (double)config->train.grad_accum * plan->micro_batch_s + plan->optimizer_s;
     double eval_s = (double)eval->tokens / batch_tokens * plan->eval_batch_s;
