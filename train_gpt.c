@@ -52,7 +52,8 @@ static void catch_signals(void) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
-    struct sigaction hangup; /* the terminal went away; ignored under nohup, and then it stays so */
+    signal(SIGPIPE, SIG_IGN); /* `| head` has seen enough; the run goes on, main says what was lost */
+    struct sigaction hangup;  /* the terminal went away; ignored under nohup, and then it stays so */
     if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
         sigaction(SIGHUP, &action, NULL);
 }
@@ -164,7 +165,8 @@ static bool write_sample(Session *s, int64_t step, Error *err) {
     size_t prompt = ok ? n : 0,
            start = n > (size_t)T ? n - (size_t)T : 0; /* of the window the model sees */
     for (bool extend = false; ok && n < prompt + (size_t)how->tokens && !stop_signal; n++) {
-        if (n - start > (size_t)T) start = n - (size_t)T / 2, extend = false; /* half of it is read anew */
+        if (n - start > (size_t)T)
+            start = n - (size_t)(T + 1) / 2, extend = false; /* half of it is read anew */
         gpt2_next_logits(&s->model, tokens + start, (int)(n - start), extend, logits);
         uint64_t stream = SAMPLE_STREAM + (uint64_t)step;
         double uniform = rng_uniform((uint64_t)s->config.train.seed, stream, n);
@@ -255,16 +257,15 @@ static StepRecord new_line(void) {
     return line;
 }
 
-/* Steps 0 (evaluation only) to total_steps; ends early, with all that was done logged, when a signal came. */
-static bool train(Session *s, Error *err) {
+/* Steps 0 (evaluation only) to total_steps, or until a signal. *line: what was done since the last line of metrics. */
+static bool train_steps(Session *s, StepRecord *line, Error *err) {
     const Config *c = &s->config;
     double run_start = omp_get_wtime(), line_start = run_start;
     int64_t logged_step = 0;
-    StepRecord line = new_line();
     for (int64_t step = 0; step <= s->total_steps && !stop_signal; step++) {
         bool last = step == s->total_steps, eval = is_due(c->eval.every, step) || last || step == 0;
         bool logged = is_due(c->log.every, step) || eval || step == 1;
-        StepRecord next = line;
+        StepRecord next = *line;
         next.step = 0;
         if (step > 0 && !train_step(s, step, logged, &next, err)) return false;
         if (next.step != step) break; /* the signal came before the update */
@@ -277,18 +278,28 @@ static bool train(Session *s, Error *err) {
         if (step > 0)
             next.tokens_per_s =
                 (double)((step - logged_step) * s->tokens_a_step) / (now - line_start - next.eval_s);
-        line = next;
-        progress_update(&s->progress, &line, logged);
+        *line = next;
+        progress_update(&s->progress, line, logged);
         if (logged) {
-            if (!runlog_step(&s->log, &line, err)) return false;
+            if (!runlog_step(&s->log, line, err)) return false;
             logged_step = step;
-            line = new_line();
+            *line = new_line();
         }
         bool sample = is_due(c->sample.every, step) || last;
         if (s->tokenizer && sample && step > 0 && !write_sample(s, step, err)) return false;
         if (logged) line_start = omp_get_wtime();
     }
-    return line.step < 0 || runlog_step(&s->log, &line, err);
+    return true;
+}
+
+/* However it ends, the steps that were made are in the log. */
+static bool train(Session *s, Error *err) {
+    StepRecord line = new_line();
+    Error log_err;
+    bool ok = train_steps(s, &line, err);
+    if (line.step < 0 || runlog_step(&s->log, &line, &log_err)) return ok;
+    if (ok) *err = log_err;
+    return false;
 }
 
 /* ------------------------------------------------------------------------------------------------------------ */
@@ -326,6 +337,12 @@ static bool run(Session *s, const char *command_line, Error *err) {
         char path[FIELD_TEXT_MAX + 32];
         snprintf(path, sizeof path, "%s/tokenizer.json", c->data.dir);
         if ((s->tokenizer = tokenizer_load(path, err)) == NULL) return false;
+        int ids = tokenizer_vocab_size(s->tokenizer);
+        if (ids > s->vocab_size) /* a prompt would look up rows that wte does not have */
+            return error_set(err, ERR_CONFIG,
+                             "model.vocab_size: %lld ids are fewer than the %d of %s; set it to 0, or "
+                             "sample.every to 0",
+                             (long long)s->vocab_size, ids, path);
     }
     if (!build(s, err)) return false;
     if (!runlog_open(&s->log, c, c->run.dir, command_line, s->threads, err)) return false;

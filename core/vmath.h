@@ -29,9 +29,9 @@ static inline float fast_expf(float x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    int32_t bits; /* of 2^n */
+    uint32_t bits; /* of 2^n */
     memcpy(&bits, &shifted, sizeof bits);
-    bits = (int32_t)((uint32_t)(bits + 127) << 23);
+    bits = (bits + 127) << 23;
     float scale;
     memcpy(&scale, &bits, sizeof scale);
     float y = p * scale;

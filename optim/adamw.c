@@ -17,7 +17,8 @@ static const Field fields[] = {
     {"beta1", FIELD_REAL, offsetof(AdamW, beta1), "0.9", "[0,1)", "decay of the mean of gradients"},
     {"beta2", FIELD_REAL, offsetof(AdamW, beta2), "0.95", "[0,1)",
      "decay of the mean of squared gradients"},
-    {"eps", FIELD_REAL, offsetof(AdamW, eps), "1e-8", "(0,inf)",
+    /* a smaller eps is 0 in fp32, and 0 / 0 the update of a token that was never seen */
+    {"eps", FIELD_REAL, offsetof(AdamW, eps), "1e-8", "[1e-30,inf)",
      "added to the root of v, units of the gradient"},
     {0},
 };

@@ -329,6 +329,31 @@ divergence_stops_before_the_update() (
     is "$(value diverged/summary.json finished)" false
 )
 
+steps_before_a_failure_are_in_the_log() (
+    cp -r data late
+    poke late/train_000000.bin 3024 '\054\001' # id 300, which does not exist, somewhere in the first epoch
+    fails 3 "is id 300" train data.dir=late run.dir=often train.steps=90 eval.every=0
+    fails 3 "is id 300" train data.dir=late run.dir=seldom train.steps=90 eval.every=0 log.every=1000
+    less 3 "$(wc -l <often/metrics.jsonl)"
+    is "$(figures often train/loss | tail -n 1)" "$(figures seldom train/loss | tail -n 1)"
+)
+
+a_reader_that_leaves_does_not_end_the_run() (
+    { train run.dir=piped train.steps=200 2>told || echo $? >code; } | true
+    is "$(cat code)" 1
+    has told "stdout cannot be written"
+    is "$(value piped/summary.json finished)" true
+)
+
+samples_work_with_a_context_of_one_token() (
+    does 0 train run.dir=narrow model.block_size=1 sample.every=10 sample.tokens=9
+)
+
+a_tokenizer_larger_than_the_model_is_refused() (
+    fails 2 "model.vocab_size: 299 ids are fewer than the 300 of " train run.dir=never model.vocab_size=299 sample.every=5
+    absent never
+)
+
 signals_end_a_run_cleanly() (
     for signal in INT TERM USR1; do
         start "stopped$signal"

@@ -60,8 +60,8 @@ bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, E
 
 /* Writes summary.json, whole or not at all: finished, outcome, steps, tokens, time_s, final_train_loss,
  * final_val_loss, best_val_loss, best_val_step, tokens_per_s (evaluation not counted), forward_s, backward_s,
- * optimizer_s and eval_s over the run; null where nothing was measured. outcome: "finished", "stopped" or "diverged"; only the first is
- * "finished": true there. */
+ * optimizer_s and eval_s over the run; null where nothing was measured. outcome: "finished", "stopped", "diverged" or
+ * "failed"; only the first is "finished": true there. */
 bool runlog_finish(RunLog *log, const char *outcome, Error *err);
 
 /* Gives the lock back. Safe after a failed runlog_open. */
