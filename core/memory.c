@@ -45,10 +45,14 @@ static bool read_number(const char *path, const char *key, uint64_t *out) {
 }
 
 size_t memory_available(void) {
-    uint64_t available = SIZE_MAX, limit, used;
+    uint64_t available = SIZE_MAX, limit, used, active = 0, inactive = 0;
     if (read_number("/proc/meminfo", "MemAvailable:", &available)) available *= 1024;
     if (read_number("/sys/fs/cgroup/memory.max", "", &limit) &&
         read_number("/sys/fs/cgroup/memory.current", "", &used)) {
+        /* used counts cached files, which make room: a corpus just prepared must not look like a full machine */
+        read_number("/sys/fs/cgroup/memory.stat", "active_file ", &active);
+        read_number("/sys/fs/cgroup/memory.stat", "inactive_file ", &inactive);
+        used -= active + inactive < used ? active + inactive : used;
         uint64_t left = limit > used ? limit - used : 0;
         if (left < available) available = left;
     }

@@ -49,24 +49,6 @@ static cJSON *read_json(const char *dir, const char *name, Error *err) {
 
 /* ---------------------------------------------------------------------------------------------- records */
 
-static const struct {
-    const char *key;
-    size_t offset;
-} figures[] = {
-    {"time_s", offsetof(StepRecord, time_s)},
-    {"train/loss", offsetof(StepRecord, train_loss)},
-    {"val/loss", offsetof(StepRecord, val_loss)},
-    {"lr", offsetof(StepRecord, lr)},
-    {"grad_norm", offsetof(StepRecord, grad_norm)},
-    {"tokens_per_s", offsetof(StepRecord, tokens_per_s)},
-    {"forward_s", offsetof(StepRecord, forward_s)},
-    {"backward_s", offsetof(StepRecord, backward_s)},
-    {"optimizer_s", offsetof(StepRecord, optimizer_s)},
-    {"eval_s", offsetof(StepRecord, eval_s)},
-    {"temperature", offsetof(StepRecord, temperature)},
-    {"saturated_frac", offsetof(StepRecord, saturated_frac)},
-};
-
 static int64_t whole_number(const cJSON *line, const char *key) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(line, key);
     return cJSON_IsNumber(item) && fabs(item->valuedouble) < 9e18 ? (int64_t)item->valuedouble : 0;
@@ -79,10 +61,9 @@ static bool parse_record(const char *text, size_t length, StepRecord *record) {
     if (ok) {
         record->step = whole_number(line, "step");
         record->tokens = whole_number(line, "tokens");
-        for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
-            const cJSON *item = cJSON_GetObjectItemCaseSensitive(line, figures[i].key);
-            double *figure = (void *)((char *)record + figures[i].offset);
-            if (cJSON_IsNumber(item)) *figure = item->valuedouble;
+        for (const StepFigure *f = STEP_FIGURES; f->key; f++) {
+            const cJSON *item = cJSON_GetObjectItemCaseSensitive(line, f->key);
+            if (cJSON_IsNumber(item)) *step_figure(record, f) = item->valuedouble;
         }
         if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(line, "temperature")))
             record->temperature = INFINITY;

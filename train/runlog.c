@@ -34,12 +34,7 @@
 
 /* --------------------------------------------------------------------------------------------------- figures */
 
-/* The figures of a record: key in metrics.jsonl, member, and whether the run's summary adds them up. */
-static const struct Figure {
-    const char *key;
-    size_t offset;
-    bool summed;
-} FIGURES[] = {
+const StepFigure STEP_FIGURES[] = {
     {"time_s", offsetof(StepRecord, time_s), false},
     {"train/loss", offsetof(StepRecord, train_loss), false},
     {"val/loss", offsetof(StepRecord, val_loss), false},
@@ -52,16 +47,16 @@ static const struct Figure {
     {"eval_s", offsetof(StepRecord, eval_s), true},
     {"temperature", offsetof(StepRecord, temperature), false},
     {"saturated_frac", offsetof(StepRecord, saturated_frac), false},
+    {0},
 };
-#define FIGURE_COUNT (sizeof FIGURES / sizeof *FIGURES)
 
-static double *figure(StepRecord *record, size_t i) {
-    return (double *)((char *)record + FIGURES[i].offset);
+double *step_figure(StepRecord *record, const StepFigure *figure) {
+    return (double *)((char *)record + figure->offset);
 }
 
 StepRecord step_record_empty(void) {
     StepRecord record = {0};
-    for (size_t i = 0; i < FIGURE_COUNT; i++) *figure(&record, i) = NAN;
+    for (const StepFigure *f = STEP_FIGURES; f->key; f++) *step_figure(&record, f) = NAN;
     return record;
 }
 
@@ -288,10 +283,10 @@ bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const c
 static void remember(RunLog *log, StepRecord record) {
     log->last.step = record.step;
     log->last.tokens = record.tokens;
-    for (size_t i = 0; i < FIGURE_COUNT; i++) {
-        double now = *figure(&record, i), *last = figure(&log->last, i);
+    for (const StepFigure *f = STEP_FIGURES; f->key; f++) {
+        double now = *step_figure(&record, f), *last = step_figure(&log->last, f);
         if (isnan(now)) continue;
-        *last = FIGURES[i].summed && !isnan(*last) ? *last + now : now;
+        *last = f->summed && !isnan(*last) ? *last + now : now;
     }
     if (isfinite(record.val_loss) && !(log->best_val_loss <= record.val_loss)) {
         log->best_val_loss = record.val_loss;
@@ -304,11 +299,11 @@ bool runlog_step(RunLog *log, const StepRecord *record, Error *err) {
     StepRecord r = *record;
     size_t n = (size_t)snprintf(line, sizeof line, "{\"step\":%lld,\"tokens\":%lld", (long long)r.step,
                                 (long long)r.tokens);
-    for (size_t i = 0; i < FIGURE_COUNT; i++) {
-        double value = *figure(&r, i);
-        bool hard = isinf(value) && FIGURES[i].offset == offsetof(StepRecord, temperature);
+    for (const StepFigure *f = STEP_FIGURES; f->key; f++) {
+        double value = *step_figure(&r, f);
+        bool hard = isinf(value) && f->offset == offsetof(StepRecord, temperature);
         if (isfinite(value) || hard)
-            n += (size_t)snprintf(line + n, sizeof line - n, ",\"%s\":%s", FIGURES[i].key,
+            n += (size_t)snprintf(line + n, sizeof line - n, ",\"%s\":%s", f->key,
                                   json_number(value, number, sizeof number));
     }
     n += (size_t)snprintf(line + n, sizeof line - n, "}\n");

@@ -34,6 +34,17 @@ typedef struct StepRecord {
     double saturated_frac; /* "saturated_frac" */
 } StepRecord;
 
+/* The figures of a record, for those who write and read lines: key in metrics.jsonl, member, and whether the run's
+ * summary adds them up. Ends with {0}. */
+typedef struct StepFigure {
+    const char *key;
+    size_t offset;
+    bool summed;
+} StepFigure;
+
+extern const StepFigure STEP_FIGURES[];
+double *step_figure(StepRecord *record, const StepFigure *figure);
+
 /* A record with every figure absent. */
 StepRecord step_record_empty(void);
 
