@@ -346,7 +346,14 @@ a_reader_that_leaves_does_not_end_the_run() (
 )
 
 samples_work_with_a_context_of_one_token() (
-    does 0 train run.dir=narrow model.block_size=1 sample.every=10 sample.tokens=9
+    does 0 "$bin/prepare" text --out bytes --tokenizer byte
+    most_likely="data.dir=bytes model.block_size=1 sample.every=20 sample.top_k=1"
+    # shellcheck disable=SC2086
+    does 0 train run.dir=narrow $most_likely sample.prompt=th sample.tokens=4
+    text=$(sed -n 2p narrow/samples.txt)
+    # shellcheck disable=SC2086
+    does 0 train run.dir=narrower $most_likely sample.prompt="${text%?}" sample.tokens=1
+    is "$(sed -n 2p narrower/samples.txt)" "$text"
 )
 
 a_tokenizer_larger_than_the_model_is_refused() (
