@@ -87,13 +87,13 @@ quickstart: ## from nothing to a comparison: install, build, corpus, tokenizer, 
 	@scripts/quickstart.sh
 
 # ---- proving it ----------------------------------------------------------------------------------------------
-test: all $(TESTS) ## prove the program; ends with "N passed, N failed"
+test: build-all ## prove the program; ends with "N passed, N failed"
 	@test/run.sh $(OUT)/bin
 
 docs: train_gpt ## write docs/config.md from the declarations in the source
 	./train_gpt --docs-config > docs/config.md
 
-lint: ## warnings as errors with gcc and clang, clang-tidy, cppcheck, include rule, shellcheck, generated docs
+lint: train_gpt ## warnings as errors with gcc and clang, clang-tidy, cppcheck, include rule, shellcheck, generated docs
 	@test/lint.sh
 
 help: ## this list

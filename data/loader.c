@@ -160,8 +160,8 @@ static bool list_shards(Loader *l, const char *dir, const char *split, Error *er
     closedir(folder);
     if (ok && l->shard_count == 0)
         ok = error_set(err, ERR_DATA,
-                       "%s: no %s_*.bin in it. Type `make quickstart`, or `./prepare FILE... --out %s`",
-                       dir, split, dir);
+                       "%s: no %s_*.bin in it. Type `make quickstart`, or `./prepare FILE... --out %s`%s",
+                       dir, split, dir, strcmp(split, "val") == 0 ? " with a --val-frac above 0" : "");
     if (ok) qsort(l->shards, (size_t)l->shard_count, sizeof *l->shards, by_path);
     return ok;
 }

@@ -3,7 +3,7 @@
 # needs. Calls apt-get only when something is missing, through sudo when it is not root.
 set -eu
 
-# command or pkg-config name | Debian package | what for
+# command, pkg-config name or compiler with OpenMP | Debian package | what for
 needed='
 gcc                 gcc              compiles everything
 make                make             runs the Makefile
@@ -17,6 +17,7 @@ pc:cmocka           libcmocka-dev    runs the tests
 '
 [ "${1:-}" != --lint ] || needed="$needed
 clang               clang            a second compiler, and its static analysis
+omp:clang           libomp-dev       OpenMP for clang
 clang-tidy          clang-tidy       static analysis
 cppcheck            cppcheck         static analysis
 shellcheck          shellcheck       static analysis of shell scripts
@@ -25,6 +26,7 @@ shellcheck          shellcheck       static analysis of shell scripts
 is_there() {
     case $1 in
     pc:*) pkg-config --exists "${1#pc:}" 2>/dev/null ;;
+    omp:*) echo '#include <omp.h>' | "${1#omp:}" -fopenmp -fsyntax-only -xc - 2>/dev/null ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
