@@ -7,9 +7,9 @@
  *         return true;
  *     }
  *
- * A function that can fail returns bool (true = done) or a pointer (NULL = failed) and takes `Error *err` as
- * its last argument, never NULL. The text is one line: what, where, what to do. Only programs (main) print it
- * and exit, with `err.code` as the exit status.
+ * A function that can fail returns bool (true = done) or a pointer (NULL = failed) and takes `Error *err`
+ * as its last argument, never NULL. The text is one line: what, where, what to do. Only programs (main)
+ * print it and exit, with `err.code` as the exit status.
  */
 #ifndef CORE_ERROR_H
 #define CORE_ERROR_H

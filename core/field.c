@@ -20,8 +20,7 @@ static const void *member_const(const Field *field, const void *object) {
     return (const char *)object + field->offset;
 }
 
-/* ------------------------------------------------------------------------------------------------ ranges
- */
+/* ----------------------------------------------------------------------------------------------- ranges */
 
 /* Is `value` in an interval such as "[0,1)", "(0,inf)"? "" and NULL hold everything. */
 static bool range_holds(const char *range, double value) {
@@ -53,8 +52,7 @@ char *field_expects(const Field *field, char *out, size_t size) {
     return out;
 }
 
-/* ----------------------------------------------------------------------------------------------- numbers
- */
+/* ---------------------------------------------------------------------------------------------- numbers */
 
 static const char *skip_digits(const char *s) {
     while (isdigit((unsigned char)*s)) s++;
@@ -106,8 +104,7 @@ static bool parse_int(const char *text, int64_t *value) {
     return (double)*value == real;
 }
 
-/* ------------------------------------------------------------------------------------------------- values
- */
+/* ----------------------------------------------------------------------------------------------- values */
 
 static bool parse_choice(const char *words, const char *text, int *value) {
     char word[64];
@@ -169,8 +166,7 @@ bool field_set(const Field *field, void *object, const char *text, Error *err) {
 void field_defaults(const Field *fields, void *object) {
     Error err;
     for (const Field *field = fields; field && field->name; field++)
-        (void)field_set(field, object, field->default_value,
-                        &err); /* cannot fail: tests check every table */
+        (void)field_set(field, object, field->default_value, &err); /* cannot fail: tests see to it */
 }
 
 const Field *field_find(const Field *fields, const char *name) {
@@ -204,8 +200,7 @@ double field_real(const Field *field, const void *object) {
     return *(const double *)member_const(field, object);
 }
 
-/* ---------------------------------------------------------------------------------------------- spelling
- */
+/* --------------------------------------------------------------------------------------------- spelling */
 
 #define WORD_MAX 40
 

@@ -1,4 +1,5 @@
-/* field.h: one declared option, from which parsing, defaults, range errors, help and documentation all come.
+/* field.h: one declared option, from which parsing, defaults, range errors, help and documentation all
+ * come.
  *
  *     typedef struct Lion { double beta1, beta2; } Lion;
  *     static const Field lion_fields[] = {
@@ -39,8 +40,8 @@ void field_defaults(const Field *fields, void *object);
 /* The field called `name`, or NULL. */
 const Field *field_find(const Field *fields, const char *name);
 
-/* Parses `text` ("0.02", "true", "cosine") into the member; false with err (ERR_CONFIG, no key path: the caller
- * prefixes it) when the type or the range does not fit. Numbers take the whole text, or fail. */
+/* Parses `text` ("0.02", "true", "cosine") into the member; false with err (ERR_CONFIG, no key path: the
+ * caller prefixes it) when the type or the range does not fit. Numbers take the whole text, or fail. */
 bool field_set(const Field *field, void *object, const char *text, Error *err);
 
 /* The member's value as text, so that field_set(field_text()) gives the same bits back. Returns `out`. */
@@ -52,8 +53,8 @@ char *field_expects(const Field *field, char *out, size_t size);
 /* The member's value, for fields of that type. */
 double field_real(const Field *field, const void *object);
 
-/* The name among `names` (NULL-terminated) nearest to `word` by edit distance, or NULL if none is near enough
- * to suggest. */
+/* The name among `names` (NULL-terminated) nearest to `word` by edit distance, or NULL if none is near
+ * enough to suggest. */
 const char *nearest_name(const char *word, const char *const *names);
 
 #endif

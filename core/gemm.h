@@ -6,10 +6,9 @@
  *
  *      weights (M, K)            activations (K, 64) a tile
  *      k ->                      64 tokens ->
- *     +-----------+             +----+ +----+             one step of the kernel: 6 rows of A against 64
- * columns i |  broadcast|      times  | k  | |    |  ...        of one panel, 24 vector registers of sums,
- * one
- *     +-----------+             +----+ +----+             broadcast and four multiply-adds a row for each k
+ *     +-----------+             +----+ +----+        a step of the kernel: 6 rows of A against 64 columns
+ *   i |  broadcast|      times  | k  | |    |  ...   of one panel, 24 vector registers of sums, one
+ *     +-----------+             +----+ +----+        broadcast and four multiply-adds a row for each k
  *
  * Single-threaded: callers cut the work along M or N. Each element is one sum over increasing k, whatever
  * the blocking and the cut, so results do not depend on the number of threads.
@@ -22,9 +21,10 @@
 
 #define GEMM_NR 64 /* columns of a panel */
 
-/* A matrix read by rows i and depth k: element (i, k) is p[i * row + (k / 64) * segment + (k % 64) *
- * depth]. A plain row-major matrix is gemm_rows(p, ld), its transpose gemm_columns(p, ld); with `segment`
- * the depth can run through tiles that do not follow each other. */
+/* A matrix read by rows i and depth k: element (i, k) is
+ *     p[i * row + (k / 64) * segment + (k % 64) * depth]
+ * A plain row-major matrix is gemm_rows(p, ld), its transpose gemm_columns(p, ld); with `segment` the depth
+ * can run through tiles that do not follow each other. */
 typedef struct GemmA {
     const float *p;
     size_t row, depth, segment;
@@ -53,8 +53,7 @@ void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, bool a_t
           size_t ldb, bool b_transposed, float beta, float *C, size_t ldc, float *work);
 size_t gemm_work_size(int K);
 
-/* out (64, 64) = transpose of in (rows, 64), rows <= 64; columns of `out` from `rows` on are set to zero.
- */
+/* out (64, 64) = transpose of in (rows, 64), rows <= 64; columns of `out` from `rows` on are zero. */
 void gemm_transpose(float *out, const float *in, int rows);
 
 #endif

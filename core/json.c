@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of the UTF-8 character at s, 0 if there is none (RFC 3629: no overlong forms, surrogates, or >
- * U+10FFFF). */
+/* Bytes of the UTF-8 character at s, 0 if there is none (RFC 3629: no overlong forms, no surrogates,
+ * nothing above U+10FFFF). */
 static size_t utf8_char_length(const unsigned char *s, size_t left) {
     if (s[0] < 0x80) return 1;
     size_t n = s[0] >= 0xc2 && s[0] < 0xe0   ? 2
@@ -157,8 +157,7 @@ cJSON *json_read(const char *path, size_t limit_bytes, ErrorCode code, Error *er
 
 char *json_print(const cJSON *root) {
     char *text = cJSON_Print(root);
-    for (char *c = text; c && *c;
-         c++) /* inside strings a tab is written as \t, so this one follows a key */
+    for (char *c = text; c && *c; c++) /* a tab in a string is written as \t, so this one follows a key */
         if (c[0] == ':' && c[1] == '\t') c[1] = ' ';
     return text;
 }

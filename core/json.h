@@ -27,12 +27,11 @@ cJSON *json_read(const char *path, size_t limit_bytes, ErrorCode code, Error *er
 /* The document in text[0 .. length); `name` stands for the path in errors. text[length] must be '\0'. */
 cJSON *json_parse(const char *text, size_t length, const char *name, ErrorCode code, Error *err);
 
-/* The tree as text for people and programs: tabs to indent, a blank after colons. malloc'ed; NULL when memory runs
- * out. */
+/* The tree as text for people and programs: tabs to indent, a blank after colons. malloc'ed; NULL when
+ * memory runs out. */
 char *json_print(const cJSON *root);
 
-/* Is it UTF-8 without surrogates and overlong forms? Returns the number of bytes that are; `length` if all.
- */
+/* Is it UTF-8, without surrogates and overlong forms? The number of bytes that are; `length` if all. */
 size_t utf8_valid_length(const char *text, size_t length);
 
 #endif

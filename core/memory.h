@@ -10,8 +10,8 @@
 void *memory_alloc(size_t count, size_t size, const char *what, Error *err);
 void memory_free(void *p);
 
-/* Bytes that can be taken without swapping: what the kernel calls available, or what the cgroup's limit leaves if
- * that is less. SIZE_MAX when the system does not say. */
+/* Bytes that can be taken without swapping: what the kernel calls available, or what the cgroup's limit
+ * leaves if that is less. SIZE_MAX when the system does not say. */
 size_t memory_available(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* param.h: a named tensor of weights with its gradient: all that an optimizer, a checkpoint or a report needs
- * to know about a model. The model publishes an array of these and keeps ownership of the memory. */
+/* param.h: a named tensor of weights with its gradient: all that an optimizer, a checkpoint or a report
+ * needs to know about a model. The model publishes an array of these and keeps ownership of the memory. */
 #ifndef CORE_PARAM_H
 #define CORE_PARAM_H
 

@@ -1,8 +1,8 @@
 /* rng.h: random numbers that are a pure function of (seed, stream, counter).
  *
- * Nothing is advanced, so nothing has to be saved: weight i of tensor s, the order of epoch e, sample k of step n
- * come out the same whatever was drawn before and on any number of threads. The mixer is splitmix64's finalizer
- * (Steele, Lea, Flood 2014), applied to the combined words.
+ * Nothing is advanced, so nothing has to be saved: weight i of tensor s, the order of epoch e, sample k of
+ * step n come out the same whatever was drawn before and on any number of threads. The mixer is
+ * splitmix64's finalizer (Steele, Lea, Flood 2014), applied to the combined words.
  */
 #ifndef CORE_RNG_H
 #define CORE_RNG_H

@@ -1,5 +1,6 @@
-/* safetensors.h: reads Hugging Face's tensor files (github.com/huggingface/safetensors): an 8-byte little-endian
- * header length, a JSON header {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {...}}, then raw data.
+/* safetensors.h: reads Hugging Face's tensor files (github.com/huggingface/safetensors): an 8-byte
+ * little-endian header length, a JSON header
+ * {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {...}}, then raw data.
  *
  *     SafeTensors file;
  *     if (!safetensors_open(&file, "model.safetensors", &err)) ...
@@ -7,8 +8,8 @@
  *     double x = safetensor_value(wte, 5);
  *     safetensors_close(&file);
  *
- * A file is refused (ERR_CHECKPOINT) unless every tensor's bytes fit its shape and all of them cover the data
- * exactly, without gap or overlap: nothing read from it later can be out of bounds.
+ * A file is refused (ERR_CHECKPOINT) unless every tensor's bytes fit its shape and all of them cover the
+ * data exactly, without gap or overlap: nothing read from it later can be out of bounds.
  */
 #ifndef CORE_SAFETENSORS_H
 #define CORE_SAFETENSORS_H

@@ -249,7 +249,7 @@ static bool draw_documents(Corpus *c, double target, uint64_t seed, double *draw
     return true;
 }
 
-/* Where a section of about `bytes` from `begin` ends: after an empty line, else a line, else before a word */
+/* Where a section of about `bytes` from `begin` ends: after an empty line, a line, or before a word. */
 static size_t section_end(const char *text, size_t begin, size_t end, size_t bytes) {
     if (end - begin < 2 * bytes) return end;
     const char *from = text + begin + bytes, *cut = memmem(from, bytes, "\n\n", 2);

@@ -1,9 +1,9 @@
 /* dataset.h: a data folder, as `prepare` writes it and training reads it.
  *
- *     data/austen/train_000000.bin ...   llm.c's format: 256 int32 of header (20240520, 1, number of
- * tokens), then data/austen/val_000000.bin ...     uint16 ids data/austen/tokenizer.json         loads in
- * Hugging Face's tokenizers too data/austen/dataset.json           what lies here; written last, so a
- * folder that has it is whole
+ *     data/austen/train_000000.bin ...   llm.c's format: 256 int32 of header (20240520, 1,
+ *     data/austen/val_000000.bin ...     number of tokens), then uint16 ids
+ *     data/austen/tokenizer.json         loads in Hugging Face's tokenizers too
+ *     data/austen/dataset.json           what lies here; written last, so a folder that has it is whole
  */
 #ifndef DATA_DATASET_H
 #define DATA_DATASET_H
@@ -47,9 +47,8 @@ typedef struct ShardWriter {
 
 bool shards_open(ShardWriter *w, const char *dir, const char *split, int64_t shard_tokens, Error *err);
 bool shards_write(ShardWriter *w, const uint16_t *ids, size_t count, Error *err);
-bool shards_close(ShardWriter *w, Error *err); /* all data is on disk, under temporary names */
-bool shards_publish(ShardWriter *w,
-                    Error *err);     /* gives the final names; removes older shards beyond the last */
-void shards_discard(ShardWriter *w); /* removes what is still under a temporary name */
+bool shards_close(ShardWriter *w, Error *err);   /* all data is on disk, under temporary names */
+bool shards_publish(ShardWriter *w, Error *err); /* final names; removes older shards beyond the last */
+void shards_discard(ShardWriter *w);             /* removes what is still under a temporary name */
 
 #endif

@@ -18,8 +18,7 @@ char *file_read(const char *path, size_t max_bytes, size_t *length, Error *err);
 /* Opens path.tmp for writing; NULL with ERR_IO. */
 FILE *file_create(const char *path, Error *err);
 
-/* Closes f and puts path.tmp in the place of path; on failure (ERR_IO) path.tmp is gone and path untouched.
- */
+/* Closes f and puts path.tmp in the place of path; on failure (ERR_IO) path.tmp is gone, path untouched. */
 bool file_publish(FILE *f, const char *path, Error *err);
 
 /* Flushes, syncs and closes f, leaving path.tmp; on failure (ERR_IO) path.tmp is gone. */

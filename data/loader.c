@@ -32,8 +32,7 @@ typedef struct LoaderShard {
 
 /* A Feistel network permutes [0, 4^half_bits); walking its cycle until the value falls below `count`
  * restricts that to a permutation of [0, count) (Black and Rogaway 2002, "Ciphers with Arbitrary Finite
- * Domains"). The domain is less than four times `count`, so a walk takes less than four steps on average.
- */
+ * Domains"). The domain is less than four times `count`, so a walk takes less than four steps or so. */
 int64_t loader_order(int64_t count, uint64_t seed, uint64_t epoch, int64_t index) {
     int half_bits = 1;
     while (half_bits < 31 && (INT64_C(1) << (2 * half_bits)) < count) half_bits++;
@@ -206,8 +205,7 @@ void loader_close(Loader *loader) {
 
 /* ---------------------------------------------------------------------------------------------- reading */
 
-/* Reads T + 1 tokens from `token` on into the buffer, in the machine's byte order, each below vocab_size.
- */
+/* T + 1 tokens from `token` on into the buffer, in the machine's byte order, each below vocab_size. */
 static bool read_window(Loader *l, const LoaderShard *shard, int64_t token, Error *err) {
     size_t count = (size_t)l->T + 1;
     if (!read_fully(shard, l->buffer, count * TOKEN_BYTES, HEADER_BYTES + token * TOKEN_BYTES, err))

@@ -204,8 +204,7 @@ static bool write_folder(const PrepareOptions *o, Corpus *c, Encoder *e, Dataset
 
 static bool prepare_corpus(const PrepareOptions *o, Corpus *c, Encoder *e, PrepareResult *result,
                            Error *err) {
-    bool several =
-        c->document_count > 1; /* before a cut: a character vocabulary of one text has no end of text */
+    bool several = c->document_count > 1; /* before the cut: characters of one text need no end of text */
     if (!(o->val_tail ? corpus_split_tail(c, o->val_frac, err)
                       : corpus_split(c, o->val_frac, o->seed, err)))
         return false;

@@ -28,17 +28,14 @@ static const char HELP[] =
     "  --shard-tokens N     tokens in a shard (default 100000000)\n"
     "  --help               this text\n"
     "\n"
-    "A file is a document. A marker <|endoftext|> in it, best on a line of its own, ends a document and "
-    "begins\n"
-    "the next. Of a folder, all files in it and below are taken, without hidden ones.\n"
+    "A file is a document. A marker <|endoftext|> in it, best on a line of its own, ends a document and\n"
+    "begins the next. Of a folder, all files in it and below are taken, without hidden ones.\n"
     "\n"
-    "Validation consists of whole documents, drawn by a hash of their content. When they are too few for "
-    "that,\n"
-    "they are first cut at paragraphs into sections of a tenth of the validation text.\n"
+    "Validation consists of whole documents, drawn by a hash of their content. When they are too few for\n"
+    "that, they are first cut at paragraphs into sections of a tenth of the validation text.\n"
     "\n"
-    "Exit status: 0 done, 1 input or output failed, 2 wrong command line, 3 text or tokenizer wrong, 7 "
-    "another\n"
-    "process is preparing the folder.\n";
+    "Exit status: 0 done, 1 input or output failed, 2 wrong command line, 3 text or tokenizer wrong,\n"
+    "7 another process is preparing the folder.\n";
 
 static double now_s(void) {
     struct timespec t;
@@ -127,7 +124,7 @@ static bool set_option(PrepareOptions *o, int option, const char *text, Error *e
     return done;
 }
 
-/* Returns true when there is work to do; else err->code is the exit status and 0 means that help was asked for. */
+/* True when there is work to do; else err->code is the exit status, 0 when help was asked for. */
 static bool parse_options(PrepareOptions *o, int argc, char **argv, Error *err) {
     int option;
     err->code = 0;

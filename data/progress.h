@@ -5,8 +5,7 @@
 #include <stddef.h>
 
 typedef struct Progress {
-    void (*show)(void *context, const char *what,
-                 double done_frac); /* called often; NULL: nobody listens */
+    void (*show)(void *context, const char *what, double done_frac); /* often; NULL: nobody listens */
     void *context;
 } Progress;
 

@@ -17,8 +17,7 @@ typedef struct PairSlot {
     uint32_t rank_plus1; /* 0: empty */
 } PairSlot;
 
-/* Most words of a text are few words: their ids are kept, in a table without chains where the newest stays.
- */
+/* Most words of a text are few words: their ids are kept, in a table without chains; the newest stays. */
 #define CACHE_BITS    15
 #define CACHE_KEY_MAX 23
 #define CACHE_ID_MAX  3
@@ -100,8 +99,8 @@ static uint32_t pair_slot(const Tokenizer *t, uint32_t pair) {
 }
 
 static uint32_t pair_rank(const Tokenizer *t, uint16_t left, uint16_t right) {
-    return t->pairs[pair_slot(t, (uint32_t)left << 16 | right)].rank_plus1 -
-           1; /* empty: wraps to NO_RANK */
+    uint32_t rank_plus1 = t->pairs[pair_slot(t, (uint32_t)left << 16 | right)].rank_plus1;
+    return rank_plus1 - 1; /* empty: wraps to NO_RANK */
 }
 
 bool tokenizer_add_merge(Tokenizer *t, int left, int right, int merged, Error *err) {

@@ -2,8 +2,7 @@
  *
  * GPT-2's files and Hugging Face's write a token's bytes as printable characters, one a byte: bytes that
  * print stand for themselves, the others for U+0100 and on (Radford et al. 2019, encoder.py). A .tiktoken
- * file has a line
- * "<base64 of the token> <id>" for each token; its merges follow from its ids. */
+ * file has a line "<base64 of the token> <id>" for each token; its merges follow from its ids. */
 #include "data/dataset.h"
 #include "data/file.h"
 #include "data/tokenizer_build.h"
@@ -352,8 +351,7 @@ static bool recover_merges(Tokenizer *t, Error *err) {
     return done;
 }
 
-/* The end of the text is not in the file; it has the lowest id left free, as in OpenAI's own vocabularies.
- */
+/* The end of the text is not in the file; it has the lowest id left free, as in OpenAI's vocabularies. */
 static Tokenizer *load_tiktoken(char *text, size_t length, Error *err) {
     int largest = -1, free_id = 0;
     Tokenizer *t = tokenizer_begin(TOKENIZER_BPE, DATASET_VOCAB_LIMIT, length + strlen(END_OF_TEXT),

@@ -5,7 +5,8 @@
  *     gpt2_init_weights(&model, seed);
  *     double loss = gpt2_forward_backward(&model, inputs, targets, B, T, 1.0, false);   // model.params[i].g
  *
- * Letters as in llm.c: B batch, T time, C channels, V vocabulary, Vp padded to 128, L layers, NH heads, hs = C / NH.
+ * Letters as in llm.c: B batch, T time, C channels, V vocabulary, Vp padded to 128, L layers, NH heads,
+ * hs = C / NH.
  */
 #ifndef MODEL_GPT2_H
 #define MODEL_GPT2_H
@@ -51,18 +52,18 @@ typedef struct GPT2 {
     void *param_memory, *act_memory;
 } GPT2;
 
-/* Allocates weights, gradients and room for batches of up to max_B sequences. After a failure nothing is left to
- * free, here and in gpt2_plan. */
+/* Allocates weights, gradients and room for batches of up to max_B sequences. After a failure nothing is
+ * left to free, here and in gpt2_plan. */
 bool gpt2_create(GPT2 *model, GPT2Config config, int max_B, int threads, Error *err);
 void gpt2_free(GPT2 *model);
 
-/* The parameter table without memory behind it (w and g are NULL), and the bytes that gpt2_create would take for
- * weights and gradients, and for activations: for --dry-run. gpt2_free it. */
+/* The parameter table without memory behind it (w and g are NULL), and the bytes that gpt2_create would
+ * take for weights and gradients, and for activations: for --dry-run. gpt2_free it. */
 bool gpt2_plan(GPT2 *model, GPT2Config config, int max_B, int threads, size_t *param_bytes,
                size_t *act_bytes, Error *err);
 
-/* Normal with deviation 0.02, residual projections 0.02 / sqrt(2 L), biases 0, LayerNorm weights 1 (Radford et al.
- * 2019). Rows of wte beyond V are zero. A pure function of seed and tensor name order. */
+/* Normal with deviation 0.02, residual projections 0.02 / sqrt(2 L), biases 0, LayerNorm weights 1 (Radford
+ * et al. 2019). Rows of wte beyond V are zero. A pure function of seed and tensor name order. */
 void gpt2_init_weights(GPT2 *model, uint64_t seed);
 
 /* Mean cross-entropy in nats over the B * T targets of inputs, targets (B, T); B <= max_B, T <= config.T. */
@@ -72,8 +73,8 @@ double gpt2_forward(GPT2 *model, const int32_t *inputs, const int32_t *targets, 
 double gpt2_forward_backward(GPT2 *model, const int32_t *inputs, const int32_t *targets, int B, int T,
                              double scale, bool accumulate);
 
-/* logits (V) for the token that follows tokens[0 .. n - 1], n <= config.T. With `extend`, tokens[0 .. n - 2] must
- * be what the previous call saw: their keys and values are used again. */
+/* logits (V) for the token that follows tokens[0 .. n - 1], n <= config.T. With `extend`,
+ * tokens[0 .. n - 2] must be what the previous call saw: their keys and values are used again. */
 void gpt2_next_logits(GPT2 *model, const int32_t *tokens, int n, bool extend, float *logits);
 
 /* Logits of all tokens, (B, T, V): for checks on small models. */

@@ -1,5 +1,6 @@
-/* gpt2_file.h: GPT-2 weights in Hugging Face's layout: a folder with config.json and model.safetensors. Names may
- * carry the prefix "transformer."; linear weights are (inputs, outputs) there, (outputs, inputs) here. */
+/* gpt2_file.h: GPT-2 weights in Hugging Face's layout: a folder with config.json and model.safetensors.
+ * Names may carry the prefix "transformer."; linear weights are (inputs, outputs) there, (outputs, inputs)
+ * here. */
 #ifndef MODEL_GPT2_FILE_H
 #define MODEL_GPT2_FILE_H
 
@@ -12,8 +13,8 @@ bool gpt2_file_config(GPT2Config *config, const char *dir, Error *err);
 /* Fills the model's weights from `dir`/model.safetensors; every tensor must be there with the right shape. */
 bool gpt2_file_load(GPT2 *model, const char *dir, Error *err);
 
-/* The tensor of `param` in `file`, named with `prefix` ("" or "grad."), with or without "transformer."; NULL with err
- * when it is missing or its shape is not the parameter's. */
+/* The tensor of `param` in `file`, named with `prefix` ("" or "grad."), with or without "transformer.";
+ * NULL with err when it is missing or its shape is not the parameter's. */
 const SafeTensor *gpt2_file_find(const SafeTensors *file, const GPT2 *model, const Param *param,
                                  const char *prefix, Error *err);
 

@@ -1,16 +1,16 @@
 /* optim.h: the plug-in contract of optimizers, and the framework that runs them.
  *
- * An optimizer is one file, optim/<name>.c, that defines one `const Optimizer`, and one line in the list at the
- * top of optim/optim.c. It declares its hyper-parameters, the roles it can update and its state; the framework
- * parses, allocates, zeroes, saves and frees, cuts the work and runs it on all threads.
+ * An optimizer is one file, optim/<name>.c, that defines one `const Optimizer`, and one line in the list at
+ * the top of optim/optim.c. It declares its hyper-parameters, the roles it can update and its state; the
+ * framework parses, allocates, zeroes, saves and frees, cuts the work and runs it on all threads.
  *
  * A step has up to three phases, each run over the whole group before the next:
  *     observe   per piece of a tensor: fold the gradient into state
  *     agree     once per group, sees all its tensors: global norms, medians, temperatures
  *     update    per piece of a tensor: change the weights
  * Only `agree` may look beyond its piece. A piece is a slice of any length (CUT_SLICES) or a whole matrix
- * (CUT_MATRICES; a fused q|k|v counts as three unless the optimizer says otherwise). Pieces do not depend on the
- * number of threads, so neither do the results.
+ * (CUT_MATRICES; a fused q|k|v counts as three unless the optimizer says otherwise). Pieces do not depend
+ * on the number of threads, so neither do the results.
  *
  * The weight update is always W <- (1 - lr * weight_decay) W - lr U: decoupled decay first, then the step.
  */
@@ -97,8 +97,8 @@ struct Optimizer {
 extern const Optimizer *const OPTIMIZERS[];
 const Optimizer *optimizer_find(const char *name);
 
-/* Who updates which role, and how. Roles with the same optimizer and `hyper` pointer form one group; groups come
- * in the order of their first role. */
+/* Who updates which role, and how. Roles with the same optimizer and `hyper` pointer form one group; groups
+ * come in the order of their first role. */
 typedef struct OptimPlan {
     struct {
         const Optimizer *optimizer;
@@ -122,8 +122,8 @@ typedef struct Optim {
 bool optim_create(Optim *optim, const OptimPlan *plan, const Param *params, int param_count, int threads, Error *err);
 void optim_free(Optim *optim);
 
-/* Applies gradients to weights. step is 1-based; lr_factor is the schedule's value in [0, 1], which multiplies
- * every learning rate of the plan. The caller has checked that gradients are finite. */
+/* Applies gradients to weights. step is 1-based; lr_factor is the schedule's value in [0, 1], which
+ * multiplies every learning rate of the plan. The caller has checked that gradients are finite. */
 bool optim_step(Optim *optim, int64_t step, int64_t total_steps, double lr_factor, bool measure, Error *err);
 
 /* Bytes of state that optim_create would allocate, for --dry-run. */

@@ -22,8 +22,7 @@ enum { SYMBOL = 1, PAIRLIST = 2, CHARSXP = 9, INTEGERS = 13, STRINGS = 16, LIST 
 enum { HAS_ATTRIBUTES = 0x200, HAS_TAG = 0x400 };
 enum { INDEX_BYTES_MAX = 64 << 20, DEFLATE_RATIO_MAX = 1032 };
 
-/* A serialized object in memory. The first thing that does not fit fills *err; later reads then give zeros.
- */
+/* A serialized object in memory. The first thing that does not fit fills *err; later reads give zeros. */
 typedef struct Reader {
     const char *name;
     unsigned char *data;

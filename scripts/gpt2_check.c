@@ -1,11 +1,11 @@
-/* gpt2_check: is this program's GPT-2 the real one? Runs Hugging Face weights and compares logits, loss and every
- * gradient with float64 numbers computed elsewhere.
+/* gpt2_check: is this program's GPT-2 the real one? Runs Hugging Face weights and compares logits, loss and
+ * every gradient with float64 numbers computed elsewhere.
  *
  *     gpt2_check MODEL_DIR EXPECTED.safetensors
  *
- * MODEL_DIR holds config.json and model.safetensors. EXPECTED holds inputs and targets (B, T) as integers, and
- * logits (B, T, V), loss (1) and grad.<parameter>, of the mean cross-entropy. Errors are relative: |ours - theirs| /
- * |theirs| in the L2 norm. Exit code 4 when one is above its tolerance.
+ * MODEL_DIR holds config.json and model.safetensors. EXPECTED holds inputs and targets (B, T) as integers,
+ * and logits (B, T, V), loss (1) and grad.<parameter>, of the mean cross-entropy. Errors are relative, in
+ * the L2 norm: |ours - theirs| / |theirs|. Exit code 4 when one is above its tolerance.
  */
 #include "core/memory.h"
 #include "model/gpt2_file.h"

@@ -1,7 +1,8 @@
 /* config.c: JSON and key=value words -> Config, and back; see config.h.
  *
- * Overrides are put into the JSON tree first, as raw text without a JSON type, so that one pass checks everything.
- * That pass never stops at the first problem: a bad value keeps its default, and the problem goes on the list. */
+ * Overrides are put into the JSON tree first, as raw text without a JSON type, so that one pass checks
+ * everything. That pass never stops at the first problem: a bad value keeps its default, and the problem
+ * goes on the list. */
 #include "train/config.h"
 
 #include "core/json.h"
@@ -32,8 +33,7 @@ static void problem(Problems *p, const char *format, ...) {
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    for (char *c = line; *c;
-         c++) /* keys and values come from files: nothing may reach the terminal as a command */
+    for (char *c = line; *c; c++) /* they come from files: nothing may reach the terminal as a command */
         if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
     p->count++;
     size_t room = sizeof p->text - p->length, n = strlen(line) + 3;
@@ -56,8 +56,8 @@ static bool report(const Problems *p, const char *path, Error *err) {
 
 /* ------------------------------------------------------------------------------------------------- values */
 
-/* Text for field_set. Whole numbers that a double cannot hold exactly come with an exponent, which integer fields
- * refuse. */
+/* Text for field_set. Whole numbers that a double cannot hold exactly come with an exponent, which integer
+ * fields refuse. */
 static const char *number_text(double value, char *out, size_t size) {
     const Field real = {.type = FIELD_REAL};
     if (!isfinite(value)) snprintf(out, size, "a number beyond 1.8e308");
@@ -237,8 +237,9 @@ static void check_used(Problems *p, const Config *config, int which, const char 
     if (!used) problem(p, "%s: %s has nothing to update; remove it", path, choice->optimizer->name);
 }
 
-/* Does "optimizer" update this role by itself? Methods for every role do; those for matrices only (Muon's kind) leave
- * embeddings and the head to "aux" unless roles.embedding or roles.head names them, although both are matrices. */
+/* Does "optimizer" update this role by itself? Methods for every role do; those for matrices only (Muon's
+ * kind) leave embeddings and the head to "aux" unless roles.embedding or roles.head names them, although
+ * both are matrices. */
 static bool takes(const Optimizer *o, int role) {
     return o->roles == ROLES_ALL || (role == ROLE_MATRIX && (o->roles & ROLE_BIT(ROLE_MATRIX)));
 }
@@ -338,10 +339,9 @@ static void check_budget(Problems *p, const Config *c, int64_t step_tokens) {
         problem(p, "train: only one of steps, tokens, epochs may be above 0; found %lld, %lld, %g",
                 (long long)t->steps, (long long)t->tokens, t->epochs);
     if (t->tokens > 0 && t->tokens < step_tokens)
-        problem(
-            p,
-            "train.tokens: %lld is less than one step, %lld (batch_size * grad_accum * model.block_size)",
-            (long long)t->tokens, (long long)step_tokens);
+        problem(p,
+                "train.tokens: %lld is less than one step, %lld (batch_size * grad_accum * model.block_size)",
+                (long long)t->tokens, (long long)step_tokens);
     Error err;
     if (budgets == 1 && t->steps > 0 && clean(p, "schedule") &&
         !schedule_check(&c->schedule, t->steps, &err))
@@ -427,8 +427,8 @@ static bool write_choice(cJSON *object, const OptimizerChoice *choice) {
            write_fields(object, choice->optimizer->fields, choice->hyper);
 }
 
-/* Rates that follow from the role's optimizer are left out: an override of optimizer.lr must go on working on a
- * config that a run wrote. */
+/* Rates that follow from the role's optimizer are left out: an override of optimizer.lr must go on working
+ * on a config that a run wrote. */
 static bool write_role(cJSON *roles, const Config *config, int role) {
     const OptimizerChoice *own = &config->chosen[CHOICE_ROLE + role], *choice = config->chosen;
     while (choice->hyper != config->optimizer.role[role].hyper) choice++;

@@ -1,6 +1,6 @@
 /* config.h: everything a run is told, read from one JSON file plus key=value words.
  *
- * Each section is one struct and one Field table (train/config.c); optimizers bring their own tables.
+ * Each section is one struct and one Field table (train/schema.c); optimizers bring their own tables.
  * Parsing, defaults, range errors, --help, --describe and docs/config.md all come from those tables.
  */
 #ifndef TRAIN_CONFIG_H
@@ -69,11 +69,12 @@ typedef struct OptimizerChoice {
     double lr, weight_decay;
 } OptimizerChoice;
 
-/* "optimizer" updates every role if it can (Optimizer.roles), else only matrices: Muon's kind leaves embeddings
- * and the head alone by default. "aux" updates the others (adamw where none is written). An entry of "roles",
- * such as "vector": {...}, changes lr or weight_decay of one role, or with "name" gives the role an optimizer of
- * its own. weight_decay holds for matrix, embedding and head; vectors get 0 unless roles.vector.weight_decay says
- * otherwise. An optimizer with nothing to update is an error, as is a role that its optimizer cannot update. */
+/* "optimizer" updates every role if it can (Optimizer.roles), else only matrices: Muon's kind leaves
+ * embeddings and the head alone by default. "aux" updates the others (adamw where none is written). An
+ * entry of "roles", such as "vector": {...}, changes lr or weight_decay of one role, or with "name" gives
+ * the role an optimizer of its own. weight_decay holds for matrix, embedding and head; vectors get 0 unless
+ * roles.vector.weight_decay says otherwise. An optimizer with nothing to update is an error, as is a role
+ * that its optimizer cannot update. */
 enum { CHOICE_MAIN, CHOICE_AUX, CHOICE_ROLE };
 
 typedef struct Config {

@@ -1,5 +1,5 @@
-/* config_help.c: what can be written in a config, as text for people: --help, --list-optimizers, --describe and
- * docs/config.md. All of it comes from the tables in schema.c and from the optimizers' own. */
+/* config_help.c: what can be written in a config, as text for people: --help, --list-optimizers, --describe
+ * and docs/config.md. All of it comes from the tables in schema.c and from the optimizers' own. */
 #include "train/schema.h"
 #include <string.h>
 

@@ -1,5 +1,6 @@
-/* progress.c: see progress.h. The live line is redrawn in place: up to its first row (it may have been wrapped by a
- * terminal made narrower meanwhile), clear to the end of the screen, print. It never ends in a newline. */
+/* progress.c: see progress.h. The live line is redrawn in place: up to its first row (it may have been
+ * wrapped by a terminal made narrower meanwhile), clear to the end of the screen, print. It never ends in a
+ * newline. */
 #include "train/progress.h"
 
 #include <langinfo.h>
@@ -55,8 +56,7 @@ void progress_open(Progress *p, FILE *out, int64_t total_steps) {
 /* --------------------------------------------------------------------------------------------------- figures */
 
 char *format_duration(double seconds, char *out, size_t size) {
-    long long s =
-        seconds < 3.6e6 ? llround(fmax(seconds, 0)) : 0; /* NaN and more than 1,000 hours: unknown */
+    long long s = seconds < 3.6e6 ? llround(fmax(seconds, 0)) : 0; /* NaN, over 1,000 hours: unknown */
     if (!(seconds < 3.6e6)) snprintf(out, size, "?");
     else if (s < 3600) snprintf(out, size, "%lld:%02lld", s / 60, s % 60);
     else snprintf(out, size, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
@@ -171,8 +171,7 @@ static void draw(Progress *p) {
     /* Three columns stay free: for the "^C" that a terminal echoes, and because some wrap once the last is filled. */
     progress_format_live(p, &p->shown, terminal_columns(p->out) - 3, line, sizeof line);
     erase(p);
-    size_t bar =
-        strspn(line, p->unicode ? "━╸─" : "=-"); /* bytes of these characters; digits are not among them */
+    size_t bar = strspn(line, p->unicode ? "━╸─" : "=-"); /* bytes of these; digits are not among them */
     if (p->color && bar) fprintf(p->out, "\x1b[32m%.*s\x1b[0m%s", (int)bar, line, line + bar);
     else fputs(line, p->out);
     fflush(p->out);

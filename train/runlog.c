@@ -1,5 +1,5 @@
-/* runlog.c: see runlog.h. Small files appear whole (written beside, then renamed); metrics.jsonl grows by one write a
- * line, so that a reader, or a crash, sees whole lines. */
+/* runlog.c: see runlog.h. Small files appear whole (written beside, then renamed); metrics.jsonl grows by
+ * one write a line, so that a reader, or a crash, sees whole lines. */
 #include "train/runlog.h"
 
 #include "core/json.h"
@@ -311,8 +311,7 @@ bool runlog_step(RunLog *log, const StepRecord *record, Error *err) {
     off_t end = lseek(log->metrics_fd, 0, SEEK_END);
     if (write_all(log->metrics_fd, line, n)) return true;
     fail(err, log->dir, "take a line of metrics.jsonl");
-    if (end >= 0 && ftruncate(log->metrics_fd, end) != 0)
-        return false; /* half a line stays; the error is told */
+    if (end >= 0 && ftruncate(log->metrics_fd, end) != 0) return false; /* half a line stays; it is told */
     return false;
 }
 

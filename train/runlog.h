@@ -7,8 +7,8 @@
  *     lock            held (flock) by the process that writes here
  *
  *     RunLog log;
- *     if (!runlog_open(&log, &config, "runs/softmuon", command_line, threads, &err)) return
- * error_print(&err); if (*log.moved_to) printf("the earlier run is now %s\n", log.moved_to);
+ *     if (!runlog_open(&log, &config, "runs/muon", command_line, threads, &err)) return error_print(&err);
+ *     if (*log.moved_to) printf("the earlier run is now %s\n", log.moved_to);
  *     ... runlog_step(&log, &record, &err) ... runlog_sample(&log, step, text, length, &err) ...
  *     runlog_finish(&log, "finished", &err);
  *     runlog_close(&log);
@@ -34,8 +34,8 @@ typedef struct StepRecord {
     double saturated_frac; /* "saturated_frac" */
 } StepRecord;
 
-/* The figures of a record, for those who write and read lines: key in metrics.jsonl, member, and whether the run's
- * summary adds them up. Ends with {0}. */
+/* The figures of a record, for those who write and read lines: key in metrics.jsonl, member, and whether
+ * the run's summary adds them up. Ends with {0}. */
 typedef struct StepFigure {
     const char *key;
     size_t offset;
@@ -70,9 +70,9 @@ bool runlog_step(RunLog *log, const StepRecord *record, Error *err);
 bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, Error *err);
 
 /* Writes summary.json, whole or not at all: finished, outcome, steps, tokens, time_s, final_train_loss,
- * final_val_loss, best_val_loss, best_val_step, tokens_per_s (evaluation not counted), forward_s, backward_s,
- * optimizer_s and eval_s over the run; null where nothing was measured. outcome: "finished", "stopped", "diverged" or
- * "failed"; only the first is "finished": true there. */
+ * final_val_loss, best_val_loss, best_val_step, tokens_per_s (evaluation not counted), forward_s,
+ * backward_s, optimizer_s and eval_s over the run; null where nothing was measured. outcome: "finished",
+ * "stopped", "diverged" or "failed"; only the first is "finished": true there. */
 bool runlog_finish(RunLog *log, const char *outcome, Error *err);
 
 /* Gives the lock back. Safe after a failed runlog_open. */

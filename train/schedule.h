@@ -6,16 +6,15 @@
  *     constant   1
  *     cosine     f + (1 - f) (1 + cos(pi p)) / 2
  *     linear     f + (1 - f) (1 - p)
- *     wsd        1 until the last decay_frac of the run, there linear from 1 to f (Hu et al. 2024,
- * 2404.06395) So the peak is reached exactly at step max(W, 1) and f exactly at step T.
+ *     wsd        1 until the last decay_frac of the run, there linear from 1 to f (arXiv 2404.06395)
+ * So the peak is reached exactly at step max(W, 1) and f exactly at step T.
  */
 #ifndef TRAIN_SCHEDULE_H
 #define TRAIN_SCHEDULE_H
 
 #include "train/config.h"
 
-/* A pure function of its arguments. A warm-up that is longer than the run is a ramp that never reaches 1.
- */
+/* A pure function of its arguments. A warm-up longer than the run is a ramp that never reaches 1. */
 double schedule_factor(const ScheduleSection *schedule, int64_t step, int64_t total_steps);
 
 /* ERR_CONFIG when the warm-up would not end before the run does. config_load calls it when the budget is
