@@ -251,6 +251,18 @@ static void all_problems_should_be_reported_at_once(void **state) {
     assert_string_equal(err.text, expected);
 }
 
+static void rates_of_an_unknown_optimizer_should_be_checked_all_the_same(void **state) {
+    (void)state;
+    assert_false(loads(WITH("\"optimizer\":{\"name\":\"adanw\",\"lr\":-1,\"beta1\":2}"), NULL, NULL, NULL));
+    char expected[512];
+    snprintf(expected, sizeof expected,
+             "%s: 2 problems\n"
+             "  optimizer.name: the text \"adanw\" is no optimizer; did you mean \"adamw\"?\n"
+             "  optimizer.lr: -1 must be a number in [0,inf)",
+             path);
+    assert_string_equal(err.text, expected);
+}
+
 static void a_file_full_of_problems_should_be_cut_short(void **state) {
     (void)state;
     size_t size = 1 << 20, n = 1;
@@ -564,6 +576,7 @@ int main(void) {
         cmocka_unit_test(files_that_are_no_config_should_be_refused),
         cmocka_unit_test(settings_that_contradict_should_be_refused),
         cmocka_unit_test(all_problems_should_be_reported_at_once),
+        cmocka_unit_test(rates_of_an_unknown_optimizer_should_be_checked_all_the_same),
         cmocka_unit_test(a_file_full_of_problems_should_be_cut_short),
         cmocka_unit_test(control_characters_should_not_reach_the_terminal),
         cmocka_unit_test(overrides_should_win_over_the_file),

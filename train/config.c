@@ -197,7 +197,14 @@ static const char *const NAME_ONLY[] = {"name", NULL};
 static bool read_choice(Problems *p, const char *path, const cJSON *object, const char *default_name,
                         const char *const *others, OptimizerChoice *choice) {
     const Optimizer *o = read_name(p, path, object, default_name);
-    if (!o) return false;
+    if (!o) { /* which keys it takes is unknown, but all take rates */
+        OptimizerChoice none;
+        for (const Field *f = RATE_FIELDS; f->name; f++) {
+            const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, f->name);
+            if (item) read_value(p, path, item, f, &none);
+        }
+        return false;
+    }
     *choice = (OptimizerChoice){o, calloc(1, o->hyper_size ? o->hyper_size : 1), o->lr, o->weight_decay};
     if (!choice->hyper) {
         problem(p, "%s: out of memory", path);
