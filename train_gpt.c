@@ -279,6 +279,12 @@ static bool train_steps(Session *s, StepRecord *line, Error *err) {
             next.tokens_per_s =
                 (double)((step - logged_step) * s->tokens_a_step) / (now - line_start - next.eval_s);
         *line = next;
+        if (eval && !isfinite(next.val_loss) && !stop_signal)
+            return error_set(
+                err, ERR_DIVERGED,
+                "step %lld: the validation loss is not finite after this update. A lower learning "
+                "rate, a longer warm-up or train.grad_clip may help",
+                (long long)step);
         progress_update(&s->progress, line, logged);
         if (logged) {
             if (!runlog_step(&s->log, line, err)) return false;

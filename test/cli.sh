@@ -329,6 +329,12 @@ divergence_stops_before_the_update() (
     is "$(value diverged/summary.json finished)" false
 )
 
+divergence_in_the_last_update_is_seen() (
+    fails 6 "step 1: the validation loss is not finite" train run.dir=last optimizer.name=sgd optimizer.lr=1e30 \
+        train.grad_clip=0 train.steps=1 schedule.warmup_steps=0
+    is "$(value last/summary.json outcome)" diverged
+)
+
 steps_before_a_failure_are_in_the_log() (
     cp -r data late
     poke late/train_000000.bin 3024 '\054\001' # id 300, which does not exist, somewhere in the first epoch
