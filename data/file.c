@@ -73,13 +73,6 @@ bool file_rename(const char *path, Error *err) {
     return error_set(err, ERR_IO, "%s: cannot be put in place: %s", path, strerror(errno));
 }
 
-bool file_publish(FILE *f, const char *path, Error *err) {
-    if (!file_close(f, path, err)) return false;
-    if (file_rename(path, err)) return true;
-    file_discard(NULL, path);
-    return false;
-}
-
 void file_discard(FILE *f, const char *path) {
     char name[PATH_MAX];
     if (f) fclose(f);

@@ -1,8 +1,8 @@
 /* file.h: whole small files in, and files that are whole or absent out.
  *
- *     FILE *f = file_create(path, &err);              // writes path.tmp
+ *     FILE *f = file_create(path, &err);                      // writes path.tmp
  *     fprintf(f, ...);
- *     if (!file_publish(f, path, &err)) ...           // flushes, syncs, renames path.tmp to path
+ *     file_close(f, path, &err) && file_rename(path, &err);   // synced, then path.tmp becomes path
  */
 #ifndef DATA_FILE_H
 #define DATA_FILE_H
@@ -17,9 +17,6 @@ char *file_read(const char *path, size_t max_bytes, size_t *length, Error *err);
 
 /* Opens path.tmp for writing; NULL with ERR_IO. */
 FILE *file_create(const char *path, Error *err);
-
-/* Closes f and puts path.tmp in the place of path; on failure (ERR_IO) path.tmp is gone, path untouched. */
-bool file_publish(FILE *f, const char *path, Error *err);
 
 /* Flushes, syncs and closes f, leaving path.tmp; on failure (ERR_IO) path.tmp is gone. */
 bool file_close(FILE *f, const char *path, Error *err);
