@@ -1,6 +1,7 @@
 # train_gpt. `make help` lists the targets.
 #
 # Each variant is built in a folder of its own, build/<BUILD>:   make BUILD=asan test
+# Whole commands are shown with V=1.
 CC      = gcc
 BUILD   = release
 ARCH    = native
@@ -31,6 +32,8 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
 endif
 
+say     = $(if $(V),,@echo "  $(1)	$@";)
+
 # ---- programs ------------------------------------------------------------------------------------------------
 PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb
 MAINS    = train_gpt.c data/prepare.c scripts/compare.c scripts/gpt2_check.c scripts/extract_rdb.c
@@ -55,15 +58,15 @@ $(TESTS): LIBS += $(shell pkg-config --libs cmocka)
 
 $(PROGRAMS:%=$(OUT)/bin/%) $(TESTS): $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(MODE) -fopenmp $(filter %.o,$^) $(LIB) $(LIBS) -o $@
+	$(call say,LINK) $(CC) $(MODE) -fopenmp $(filter %.o,$^) $(LIB) $(LIBS) -o $@
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR) ar rcs $@ $^
 
 $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(call say,CC) $(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
 # The run log records flags and commit; `stamp` files change only when what they hold does.
 $(OUT)/train/runlog.o: $(OUT)/commit
@@ -96,11 +99,17 @@ docs: train_gpt ## write docs/config.md from the declarations in the source
 lint: train_gpt ## warnings as errors with gcc and clang, clang-tidy, cppcheck, include rule, shellcheck, generated docs
 	@test/lint.sh
 
+# PyTorch is no dependency: it lives in an environment of its own. Newest from PyPI, about 1 GB.
+bench-peers: train_gpt ## time a training step against PyTorch (makes a Python environment in build/peers)
+	@test -x build/peers/bin/python || python3 -m venv build/peers
+	@build/peers/bin/python -c 'import torch, numpy' 2>/dev/null || build/peers/bin/pip install -q torch numpy
+	@build/peers/bin/python scripts/bench_peers.py
+
 help: ## this list
 	@sed -nE 's/^([a-z_-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 clean: ## remove everything that was built (data/ and runs/ stay)
 	rm -rf build $(PROGRAMS)
-.PHONY: deps quickstart test docs lint help clean
+.PHONY: deps quickstart test docs lint bench-peers help clean
 
 -include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d)

@@ -21,16 +21,11 @@
 #endif
 #define ROWS 6
 
-/* A block of B, DEPTH_BLOCK * 64 floats, is swept once for every 6 rows of A: it should stay in the nearest
- * cache that can feed the kernel. A block of A, ROW_BLOCK * DEPTH_BLOCK floats, is swept once for every
- * panel: it should stay in L2 beside it. Values are the best measured on 48 KB of L1 and 1 MB of L2 (make
- * bench). */
-#ifndef DEPTH_BLOCK
+/* A block of B, DEPTH_BLOCK * 64 floats, is swept once for every 6 rows of A; a block of A, ROW_BLOCK * DEPTH_BLOCK
+ * floats, once for every panel. Together they should fill about half of a core's L2: 128 KB and 384 KB of 1 MB here.
+ * A deeper block reads and writes C less often. */
 #define DEPTH_BLOCK 512
-#endif
-#ifndef ROW_BLOCK
-#define ROW_BLOCK 192
-#endif
+#define ROW_BLOCK   192
 
 typedef float Vector __attribute__((vector_size(4 * LANES)));
 
@@ -43,13 +38,12 @@ static inline void store(float *p, Vector v) {
     memcpy(p, &v, sizeof v);
 }
 
-/* C (rows, VECTORS * LANES) = A B + beta C for `segments` segments of depth 64, the last one `last` deep.
- * `rows` and `depth` are constants at every call, so that the compiler keeps `sum` in registers and
- * unrolls. */
+/* C (rows, VECTORS * LANES) = A B + beta C + bias for `segments` segments of depth 64, the last one `last` deep. `rows`
+ * and one of A's strides are constants at every call, so that the compiler keeps `sum` in registers and unrolls. */
 static inline __attribute__((always_inline)) void kernel_step(int rows, int segments, int last, GemmA A,
-                                                              size_t depth, const float *restrict B,
-                                                              float beta, const float *bias,
-                                                              float *restrict C, size_t ldc) {
+                                                              const float *restrict B, float beta,
+                                                              const float *bias, float *restrict C,
+                                                              size_t ldc) {
     Vector sum[ROWS][VECTORS];
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < VECTORS; v++) {
@@ -60,7 +54,10 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
     for (int s = 0; s < segments; s++) {
         const float *a = A.p + (size_t)s * A.segment;
         int deep = s == segments - 1 ? last : GEMM_NR;
-        for (int k = 0; k < deep; k++, a += depth, B += GEMM_NR) {
+        /* The next step's rows: in segments the hardware's prefetcher loses them (dW ran at half the speed). */
+        for (int i = rows; i < 2 * rows && A.depth == 1; i++)
+            for (int k = 0; k < deep; k += 16) __builtin_prefetch(a + (size_t)i * A.row + k);
+        for (int k = 0; k < deep; k++, a += A.depth, B += GEMM_NR) {
             Vector b[VECTORS];
             for (int v = 0; v < VECTORS; v++) b[v] = load(B + v * LANES);
             for (int i = 0; i < rows; i++)
@@ -71,16 +68,17 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
         for (int v = 0; v < VECTORS; v++) store(C + (size_t)i * ldc + v * LANES, sum[i][v]);
 }
 
-/* The same for all 64 columns of a panel, with the depth stride of 1 or the row stride of 1 made a
- * constant. */
+/* The same for all 64 columns of a panel, for either order of A's strides. */
 static inline __attribute__((always_inline)) void kernel_rows(int rows, int segments, int last, GemmA A,
                                                               const float *B, float beta, const float *bias,
                                                               float *C, size_t ldc) {
     for (int j = 0; j < GEMM_NR; j += VECTORS * LANES) {
         if (A.row == 1)
-            kernel_step(rows, segments, last, (GemmA){A.p, 1, 0, A.segment}, A.depth, B + j, beta, bias,
-                        C + j, ldc);
-        else kernel_step(rows, segments, last, A, 1, B + j, beta, bias, C + j, ldc);
+            kernel_step(rows, segments, last, (GemmA){A.p, 1, A.depth, A.segment}, B + j, beta, bias, C + j,
+                        ldc);
+        else
+            kernel_step(rows, segments, last, (GemmA){A.p, A.row, 1, A.segment}, B + j, beta, bias, C + j,
+                        ldc);
     }
 }
 
@@ -140,26 +138,20 @@ size_t gemm_work_size(int K) {
     return (size_t)K * GEMM_NR;
 }
 
-/* panel (K, 64) = alpha op(B)[:, n0 : n0 + columns], zero beyond. */
-static void pack_panel(int K, int n0, int columns, float alpha, const float *B, size_t ldb, bool transposed,
-                       float *panel) {
-    for (int k = 0; k < K; k++) {
-        float *row = panel + (size_t)k * GEMM_NR;
-        if (transposed)
-            for (int j = 0; j < columns; j++) row[j] = alpha * B[(size_t)(n0 + j) * ldb + (size_t)k];
-        else
-            for (int j = 0; j < columns; j++) row[j] = alpha * B[(size_t)k * ldb + (size_t)(n0 + j)];
-        for (int j = columns; j < GEMM_NR; j++) row[j] = 0;
+/* panel (K, 64) = alpha B[:, 0 : columns], zero beyond. */
+static void pack_panel(float *panel, int K, int columns, float alpha, const float *B, size_t ldb) {
+    for (int k = 0; k < K; k++, panel += GEMM_NR, B += ldb) {
+        for (int j = 0; j < columns; j++) panel[j] = alpha * B[j];
+        for (int j = columns; j < GEMM_NR; j++) panel[j] = 0;
     }
 }
 
-void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, bool a_transposed, const float *B,
-          size_t ldb, bool b_transposed, float beta, float *C, size_t ldc, float *work) {
-    GemmA a = a_transposed ? gemm_columns(A, lda) : gemm_rows(A, lda);
-    for (int n0 = 0; n0 < N; n0 += GEMM_NR) {
-        int columns = N - n0 < GEMM_NR ? N - n0 : GEMM_NR;
-        pack_panel(K, n0, columns, alpha, B, ldb, b_transposed, work);
-        gemm_panels(M, K, a, work, 0, beta, NULL, C + n0, ldc, 0, 1, columns);
+void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, const float *B, size_t ldb,
+          float beta, float *C, size_t ldc, float *work) {
+    for (int n = 0; n < N; n += GEMM_NR) {
+        int columns = N - n < GEMM_NR ? N - n : GEMM_NR;
+        pack_panel(work, K, columns, alpha, B + n, ldb);
+        gemm_panels(M, K, gemm_rows(A, lda), work, 0, beta, NULL, C + n, ldc, 0, 1, columns);
     }
 }
 

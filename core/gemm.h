@@ -45,12 +45,11 @@ static inline GemmA gemm_columns(const float *p, size_t ld) {
 void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, const float *bias,
                  float *C, size_t ldc, size_t c_stride, int panels, int columns);
 
-/* Row-major products for matrices of any shape, as Newton-Schulz needs them:
- *     C (M, N) = alpha A (M, K) op(B) + beta C
- * with op(B) = B (K, N), or the transpose of B (N, K) when b_transposed; a_transposed: A is stored (K, M).
+/* Row-major product of matrices of any shape, as Newton-Schulz needs it:
+ *     C (M, N) = alpha A (M, K) B (K, N) + beta C
  * ld* are row strides in elements. `work` holds gemm_work_size(K) floats. C must not overlap A or B. */
-void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, bool a_transposed, const float *B,
-          size_t ldb, bool b_transposed, float beta, float *C, size_t ldc, float *work);
+void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, const float *B, size_t ldb,
+          float beta, float *C, size_t ldc, float *work);
 size_t gemm_work_size(int K);
 
 /* out (64, 64) = transpose of in (rows, 64), rows <= 64; columns of `out` from `rows` on are zero. */

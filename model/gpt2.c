@@ -378,7 +378,7 @@ static void lay_out_acts(const GPT2 *model, Activations *a, Arena *arena) {
 static bool is_feasible(GPT2Config m, int max_B) {
     double C = m.C, L = m.L, tokens = (double)max_B * ((double)m.T + TILE);
     double floats = 12 * L * C * C + (m.V + (double)m.T) * C + 20 * (L + 1) * C * tokens;
-    return floats < 0x1p40 && m.L < 1 << 16 && m.T < 1 << 30 && m.V < 1 << 30;
+    return floats < 0x1p40 && tokens < 0x1p31 && m.L < 1 << 16 && m.V < 1 << 30;
 }
 
 bool gpt2_plan(GPT2 *model, GPT2Config config, int max_B, int threads, size_t *param_bytes,

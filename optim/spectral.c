@@ -163,8 +163,8 @@ static void mirror(size_t n, float *C) {
 static void multiply_symmetric(const Engine *e, const float *A, const float *B, float beta, float *C) {
     size_t n = (size_t)e->n;
     for (size_t j = 0; j < n; j += TILE)
-        gemm((int)(n - j), (int)least(n - j, TILE), e->n, 1, A + j * n, n, false, B + j, n, false, beta,
-             C + j * n + j, n, e->panel);
+        gemm((int)(n - j), (int)least(n - j, TILE), e->n, 1, A + j * n, n, B + j, n, beta, C + j * n + j, n,
+             e->panel);
     mirror(n, C);
 }
 
@@ -340,11 +340,11 @@ void soft_sign_coupled(double tau, int steps, float *X, int n, int m, float *wor
     memset(Z, 0, size * sizeof(float));
     for (size_t i = 0; i < size; i += diagonal) Z[i] = 1;
     for (int k = 0; k < steps; k++) {
-        gemm(n, n, n, -0.5f, Z, ld, false, Y, ld, false, 0, T, ld, e.panel);
+        gemm(n, n, n, -0.5f, Z, ld, Y, ld, 0, T, ld, e.panel);
         for (size_t i = 0; i < size; i += diagonal) T[i] += 1.5f;
-        gemm(n, n, n, 1, Y, ld, false, T, ld, false, 0, e.tmp, ld, e.panel);
+        gemm(n, n, n, 1, Y, ld, T, ld, 0, e.tmp, ld, e.panel);
         swap(&e.tmp, &Y);
-        gemm(n, n, n, 1, T, ld, false, Z, ld, false, 0, e.tmp, ld, e.panel);
+        gemm(n, n, n, 1, T, ld, Z, ld, 0, e.tmp, ld, e.panel);
         swap(&e.tmp, &Z);
     }
     multiply_into(&e, gemm_rows(Z, ld));

@@ -20,7 +20,7 @@ else
 fi
 
 say "2/5 Build"
-make -s -j"$(nproc)" all
+make -j"$(nproc)" all
 echo "built with $(gcc -dumpfullversion -dumpversion 2>/dev/null || cc --version | head -n 1)"
 
 say "3/5 Corpus: Jane Austen's six novels, into $text"
@@ -35,8 +35,10 @@ fi
 
 say "5/5 Training: the same GPT with $(echo "$optimizers" | sed 's/ /, /g')"
 for name in $optimizers; do
-    if grep -q '"finished":[[:space:]]*true' "runs/$name/summary.json" 2>/dev/null; then
-        echo "runs/$name: already finished (remove the folder to train it again)"
+    summary=runs/$name/summary.json
+    if grep -q '"finished":[[:space:]]*true' "$summary" 2>/dev/null &&
+        [ "$summary" -nt "configs/$name.json" ] && [ "$summary" -nt "$data/dataset.json" ]; then
+        echo "runs/$name: already finished, with this config and these tokens"
     else
         ./train_gpt "configs/$name.json"
         echo
