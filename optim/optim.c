@@ -11,7 +11,12 @@
 /* clang-format off */
 #define EACH_OPTIMIZER(X) \
     X(adamw)              \
+    X(hard_switch)        \
+    X(hard_switch_muon)   \
+    X(lion)               \
     X(muon)               \
+    X(nsgd)               \
+    X(s3)                 \
     X(sgd)                \
     X(signsgd)            \
     X(signum)             \

@@ -36,6 +36,7 @@ typedef struct OptimTensor {
     double lr;                     /* of this step: schedule and role settings applied */
     double weight_decay;           /* of this role */
     float *slot[OPTIM_MAX_SLOTS];  /* state arrays as declared, each like the weights, zero at first */
+    double agreed;                 /* for `agree` to leave to `update`: a norm, say; not saved */
 } OptimTensor;
 
 /* The tensors that share one optimizer and one set of hyper-parameters. */

@@ -438,7 +438,7 @@ static void extreme_gradients_should_leave_finite_weights(void **state) {
 }
 
 /* f = W^2 / 2 with a rate that falls to zero. W begins as ones on a diagonal, so that it is as far away for steps
- * of bounded entries as for steps of bounded singular values. */
+ * of bounded entries as for steps of bounded singular values; further for steps of a bounded norm. */
 static void every_optimizer_should_descend_a_quadratic(void **state) {
     (void)state;
     enum { LONG = 200 };
@@ -446,7 +446,7 @@ static void every_optimizer_should_descend_a_quadratic(void **state) {
         World world;
         Error err;
         double before = 0, after = 0;
-        world_open(&world, *o, "", 0.05, 0, 1);
+        world_open(&world, *o, "", strcmp((*o)->name, "nsgd") == 0 ? 0.5 : 0.05, 0, 1);
         for (int step = 1; step <= LONG; step++) {
             after = 0;
             for (int i = 0; i < world.count; i++)
@@ -474,6 +474,11 @@ static void recorded_trajectories_should_be_followed(void **state) {
         const char *file, *optimizer, *settings;
         double lr, weight_decay;
     } rows[] = {
+        {"s3_formula", "s3", "", 1e-2, 0.1},
+        {"s3_p2_formula", "s3", "beta=0.9 p=2", 1e-2, 0.1},
+        {"lion_formula", "lion", "", 1e-2, 0.1},
+        {"nsgd_formula", "nsgd", "momentum=0.9", 1e-2, 0.1},
+        {"hard_switch", "hard_switch", "momentum=0.9 alpha_sign=0.6 sgd_lr_ratio=10", 1e-2, 0.1},
         {"adamw_torch_wd0.0", "adamw", "beta1=0.9 beta2=0.95", 3e-3, 0},
         {"adamw_torch_wd0.1", "adamw", "beta1=0.9 beta2=0.95", 3e-3, 0.1},
         {"sgd_torch_nesterov", "sgd", "momentum=0.9 nesterov=true", 1e-2, 0},
@@ -507,6 +512,13 @@ static void signs_should_not_see_the_scale_of_gradients(void **state) {
                 {"signum", "", true},
                 {"softsignum", "alpha_sign=1", true},
                 {"softsignum", "alpha_sign=0.5", false},
+                {"hard_switch", "alpha_sign=1", true},
+                {"hard_switch", "alpha_sign=0.5", false},
+                {"lion", "", true},
+                {"nsgd", "", true},
+                {"s3", "", true},
+                {"s3", "p=2", true},
+                {"s3", "p=2.5", true},
                 {"sgd", "", false}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         World plain, scaled;
@@ -519,6 +531,137 @@ static void signs_should_not_see_the_scale_of_gradients(void **state) {
         world_close(&plain);
         world_close(&scaled);
     }
+}
+
+/* Where powers of the gradient would leave the range of fp32, in both directions. */
+static void scale_of_gradients_should_not_limit_s3(void **state) {
+    (void)state;
+    static const char *const settings[] = {"", "p=2", "p=1", "p=2.5", "p=20"};
+    static const float scales[] = {0x1p-90f, 0x1p100f};
+    for (int i = 0; i < 10; i++) {
+        World plain, scaled;
+        world_open(&plain, optimizer_find("s3"), settings[i / 2], 0.01, 0.1, 1);
+        world_open(&scaled, optimizer_find("s3"), settings[i / 2], 0.01, 0.1, 1);
+        world_run(&plain, STEPS, 1);
+        world_run(&scaled, STEPS, scales[i % 2]);
+        assert_same_weights(&plain, &scaled);
+        world_close(&plain);
+        world_close(&scaled);
+    }
+}
+
+/* Every power against the formula in double. Gradients jump over many decades, also to zero, where sums of
+ * powers are lost most easily; with lr 1 and W = 0 at each step, -W is the update. */
+static void s3_should_follow_its_formula_for_any_power(void **state) {
+    (void)state;
+    static const double powers[] = {1, 1.5, 2, 2.5, 3, 4, 20}, betas[] = {0.95, 0.5, 0.001};
+    for (int k = 0; k < 21; k++) {
+        double p = powers[k / 3], beta = betas[k % 3], worst = 0, largest = 0, m[37] = {0}, s[37] = {0};
+        char settings[64];
+        World world;
+        snprintf(settings, sizeof settings, "p=%g beta=%g", p, beta);
+        world_open(&world, optimizer_find("s3"), settings, 1, 0, 1);
+        float *w = world.params[3].w, *g = world.params[3].g;
+        for (int step = 1; step <= 30; step++) {
+            for (uint64_t i = 0; i < 37; i++) {
+                float exponent = (float)rng_normal(8, (uint64_t)step, i);
+                g[i] = step == 1 || i == 0 ? 0 : expf(4 * exponent) * (i % 2 ? 1 : exponent);
+                if (step % 7 == 0) g[i] = 0;
+                w[i] = 0;
+            }
+            world_step(&world, step, 30);
+            for (int i = 0; i < 37; i++) {
+                double fresh = (1 - beta) * pow(fabsf(g[i]), p);
+                m[i] = beta * m[i] + (1 - beta) * g[i];
+                s[i] = beta * s[i] + fresh;
+                double n = beta * m[i] + (1 - beta) * g[i], b = pow(beta * s[i] + fresh, 1 / p);
+                worst = fmax(worst, fabs(-w[i] - (b > 0 ? n / b : 0)));
+                largest = fmax(largest, fabsf(w[i]));
+            }
+        }
+        if (!(worst < 2e-6 && largest <= 1)) fail_msg("%s: off by %g, up to %g", settings, worst, largest);
+        world_close(&world);
+    }
+}
+
+static void first_step_of_s3_should_be_its_warm_up(void **state) {
+    (void)state;
+    World world;
+    world_open(&world, optimizer_find("s3"), "", 1, 0, 1);
+    float *w = world.params[3].w, *g = world.params[3].g;
+    for (int i = 0; i < 4; i++) w[i] = 0;
+    g[0] = 1e30f, g[1] = -1e-30f, g[2] = 0, g[3] = -3e38f;
+    world_step(&world, 1, 10);
+    double u = pow(1 - 0.95 * 0.95, 2.0 / 3);
+    assert_true(fabs(w[0] + u) < 1e-6 && fabs(w[1] - u) < 1e-6 && w[2] == 0 && fabs(w[3] - u) < 1e-6);
+    world_close(&world);
+}
+
+/* The norm is one tensor's, and no float's limit limits it. */
+static void nsgd_should_step_by_lr_in_each_tensor(void **state) {
+    (void)state;
+    static const float scales[] = {3, 0x1p-100f, 0x1p127f};
+    for (int k = 0; k < 3; k++) {
+        World world, before;
+        world_open(&world, optimizer_find("nsgd"), "momentum=0", 0.5, 0, 2);
+        world_open(&before, optimizer_find("nsgd"), "", 0, 0, 1);
+        world_draw(&world, 1, scales[k]);
+        world_step(&world, 1, 1);
+        for (int i = 0; i < world.count; i++) {
+            double sum = 0;
+            for (size_t j = 0; j < param_size(&world.params[i]); j++)
+                sum += pow(world.params[i].w[j] - before.params[i].w[j], 2);
+            assert_true(fabs(sqrt(sum) - 0.5) < 1e-5);
+        }
+        world_close(&world);
+        world_close(&before);
+    }
+}
+
+/* lr 0.5, decay 0.2, and the momentum of its first half kept: beta 0.5. */
+static void hard_switch_should_keep_its_momentum_and_decay(void **state) {
+    (void)state;
+    World world;
+    world_open(&world, optimizer_find("hard_switch"), "momentum=0.5 alpha_sign=0.5 sgd_lr_ratio=4", 0.5,
+               0.2, 1);
+    float *w = world.params[3].w, *g = world.params[3].g;
+    const OptimGroup *group = &world.optim.groups[0];
+    w[0] = 1;
+    g[0] = 0.25f;
+    world_step(&world, 1, 2);
+    assert_true(fabsf(w[0] - (0.9f - 0.5f)) < 1e-6f && isinf(group->temperature));
+    g[0] = -0.125f;
+    world_step(&world, 2, 2); /* m = 0.125, then 0 */
+    assert_true(fabsf(w[0] - 0.36f) < 1e-6f && group->temperature == 4);
+    world_step(&world, 3, 2); /* m = -0.0625; beyond the end it goes on */
+    assert_true(fabsf(w[0] - (0.324f + 0.125f)) < 1e-6f && group->temperature == 4);
+    world_close(&world);
+}
+
+/* Muon's bits before the switch; then lr ratio scale (beta m + (1 - beta) g), worked out here in double. */
+static void hard_switch_muon_should_be_muon_and_then_sgd(void **state) {
+    (void)state;
+    World world, muon;
+    world_open(&world, optimizer_find("hard_switch_muon"), "momentum=0.5 alpha_sign=0.5 sgd_lr_ratio=4",
+               0.5, 0.2, 2);
+    world_open(&muon, optimizer_find("muon"), "momentum=0.5", 0.5, 0.2, 2);
+    world_run(&world, STEPS / 2, 1);
+    world_run(&muon, STEPS / 2, 1);
+    assert_same_weights(&world, &muon);
+    world_draw(&world, STEPS / 2 + 1, 1);
+    world_step(&world, STEPS / 2 + 1, STEPS);
+    assert_true(world.optim.groups[0].temperature == 4);
+    for (int i = 0; i < world.count; i++) {
+        const Param *p = &world.params[i];
+        double scale = sqrt(fmax(1, (double)p->rows / p->split / p->cols));
+        for (size_t k = 0; k < param_size(p); k++) {
+            double m = 0.5 * muon.optim.groups[0].tensors[i].slot[0][k] + 0.5 * p->g[k];
+            double w = 0.9 * muon.params[i].w[k] - 0.5 * 4 * scale * (0.5 * m + 0.5 * p->g[k]);
+            assert_true(fabs(p->w[k] - w) < 1e-5);
+        }
+    }
+    world_close(&world);
+    world_close(&muon);
 }
 
 static void sign_of_zero_should_be_zero(void **state) {
@@ -641,6 +784,12 @@ int main(void) {
         cmocka_unit_test(every_optimizer_should_descend_a_quadratic),
         cmocka_unit_test(recorded_trajectories_should_be_followed),
         cmocka_unit_test(signs_should_not_see_the_scale_of_gradients),
+        cmocka_unit_test(scale_of_gradients_should_not_limit_s3),
+        cmocka_unit_test(s3_should_follow_its_formula_for_any_power),
+        cmocka_unit_test(first_step_of_s3_should_be_its_warm_up),
+        cmocka_unit_test(nsgd_should_step_by_lr_in_each_tensor),
+        cmocka_unit_test(hard_switch_should_keep_its_momentum_and_decay),
+        cmocka_unit_test(hard_switch_muon_should_be_muon_and_then_sgd),
         cmocka_unit_test(sign_of_zero_should_be_zero),
         cmocka_unit_test(soft_phase_should_let_go_of_the_sign_evenly),
         cmocka_unit_test(zero_momentum_should_not_count_as_saturated),
