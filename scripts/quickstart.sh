@@ -37,7 +37,7 @@ say "5/5 Training: the same GPT with $(echo "$optimizers" | sed 's/ /, /g')"
 for name in $optimizers; do
     summary=runs/$name/summary.json
     if grep -q '"finished":[[:space:]]*true' "$summary" 2>/dev/null &&
-        [ "$summary" -nt "configs/$name.json" ] && [ "$summary" -nt "$data/dataset.json" ]; then
+        [ -n "$(find "$summary" -newer "configs/$name.json" -newer "$data/dataset.json")" ]; then
         echo "runs/$name: already finished, with this config and these tokens"
     else
         ./train_gpt "configs/$name.json"
