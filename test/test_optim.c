@@ -618,6 +618,34 @@ static void nsgd_should_step_by_lr_in_each_tensor(void **state) {
     }
 }
 
+/* A tensor large enough that several threads sum its norm. */
+static void nsgd_should_measure_large_tensors_on_all_threads(void **state) {
+    (void)state;
+    enum { SIZE = 200001 };
+    Param p = {.name = "wte", .role = ROLE_EMBEDDING, .rows = 1, .cols = SIZE, .split = 1};
+    void *hyper = golden_hyper(optimizer_find("nsgd"), "");
+    OptimPlan plan = golden_plan(optimizer_find("nsgd"), hyper, 0.5, 0);
+    double sum = 0, norms[2];
+    p.w = calloc(SIZE, sizeof(float));
+    p.g = calloc(SIZE, sizeof(float));
+    for (int i = 0; i < SIZE; i++) {
+        p.g[i] = (float)rng_normal(9, 1, (uint64_t)i);
+        sum += (double)p.g[i] * (double)p.g[i];
+    }
+    for (int k = 0; k < 2; k++) {
+        Optim optim;
+        Error err;
+        assert_true(optim_create(&optim, &plan, &p, 1, k ? 3 : 1, &err));
+        assert_true(optim_step(&optim, 1, 1, 1, false, &err));
+        norms[k] = optim.groups[0].tensors[0].agreed;
+        optim_free(&optim);
+    }
+    assert_true(fabs(norms[0] / sqrt(sum) - 1) < 1e-12);
+    assert_memory_equal(&norms[0], &norms[1], sizeof norms[0]);
+    golden_params_free(&p, 1);
+    free(hyper);
+}
+
 /* lr 0.5, decay 0.2, and the momentum of its first half kept: beta 0.5. */
 static void hard_switch_should_keep_its_momentum_and_decay(void **state) {
     (void)state;
@@ -635,6 +663,16 @@ static void hard_switch_should_keep_its_momentum_and_decay(void **state) {
     assert_true(fabsf(w[0] - 0.36f) < 1e-6f && group->temperature == 4);
     world_step(&world, 3, 2); /* m = -0.0625; beyond the end it goes on */
     assert_true(fabsf(w[0] - (0.324f + 0.125f)) < 1e-6f && group->temperature == 4);
+    world_close(&world);
+}
+
+static void run_without_a_switch_should_stay_hard_beyond_its_end(void **state) {
+    (void)state;
+    World world;
+    world_open(&world, optimizer_find("hard_switch"), "alpha_sign=1", 0.5, 0, 1);
+    world_run(&world, 2, 1e-3f);
+    world_step(&world, 3, 2);
+    assert_true(isinf(world.optim.groups[0].temperature));
     world_close(&world);
 }
 
@@ -788,6 +826,8 @@ int main(void) {
         cmocka_unit_test(s3_should_follow_its_formula_for_any_power),
         cmocka_unit_test(first_step_of_s3_should_be_its_warm_up),
         cmocka_unit_test(nsgd_should_step_by_lr_in_each_tensor),
+        cmocka_unit_test(nsgd_should_measure_large_tensors_on_all_threads),
+        cmocka_unit_test(run_without_a_switch_should_stay_hard_beyond_its_end),
         cmocka_unit_test(hard_switch_should_keep_its_momentum_and_decay),
         cmocka_unit_test(hard_switch_muon_should_be_muon_and_then_sgd),
         cmocka_unit_test(sign_of_zero_should_be_zero),
