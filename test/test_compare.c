@@ -12,20 +12,7 @@
 
 #include <cmocka.h>
 
-static char dir[64];
-
-static int make_dir(void **state) {
-    (void)state;
-    strcpy(dir, "/tmp/test_compare_XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
-}
+#include "test/tempdir.h"
 
 static void write_file(const char *run, const char *name, const char *text) {
     char path[256];

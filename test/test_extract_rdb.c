@@ -12,20 +12,7 @@ int extract_main(int argc, char **argv);
 
 #include <cmocka.h>
 
-static char dir[64];
-
-static int make_dir(void **state) {
-    (void)state;
-    strcpy(dir, "/tmp/test_extract_XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
-}
+#include "test/tempdir.h"
 
 /* ----------------------------------------------------------------------------------- a database to read */
 

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "test/tempdir.h"
+
 /* ------------------------------------------------------------------------------------------------------------
  * Helpers. Activations are (tokens, features) row by row here, and tiles there.
  */
@@ -585,21 +587,21 @@ static void read_ids(int32_t *out, const SafeTensor *t) {
     for (size_t i = 0; i < t->count; i++) out[i] = (int32_t)safetensor_value(t, i);
 }
 
-static void check_golden(const char *dir) {
+static void check_golden(const char *golden) {
     char path[256];
     Error err;
     GPT2Config config;
     GPT2 model;
     SafeTensors expected;
-    snprintf(path, sizeof path, "%s/expected.safetensors", dir);
-    if (!gpt2_file_config(&config, dir, &err) || !safetensors_open(&expected, path, &err))
+    snprintf(path, sizeof path, "%s/expected.safetensors", golden);
+    if (!gpt2_file_config(&config, golden, &err) || !safetensors_open(&expected, path, &err))
         fail_msg("%s", err.text);
     const SafeTensor *inputs = safetensors_find(&expected, "inputs"),
                      *logits = safetensors_find(&expected, "logits");
     Batch b = batch_create((int)inputs->shape[0], (int)inputs->shape[1], config.V);
     read_ids(b.inputs, inputs);
     read_ids(b.targets, safetensors_find(&expected, "targets"));
-    if (!gpt2_create(&model, config, b.B, 2, &err) || !gpt2_file_load(&model, dir, &err))
+    if (!gpt2_create(&model, config, b.B, 2, &err) || !gpt2_file_load(&model, golden, &err))
         fail_msg("%s", err.text);
     float *ours = array(logits->count, sizeof *ours);
     gpt2_logits(&model, b.inputs, b.B, b.T, ours);
@@ -965,21 +967,6 @@ static void nan_or_infinity_in_any_weight_should_show(void **state) {
 /* ------------------------------------------------------------------------------------------------------------
  * Hugging Face folders that are not what they should be.
  */
-
-static char dir[64];
-
-static int make_dir(void **state) {
-    (void)state;
-    strcpy(dir, "/tmp/test_gpt2_XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
-}
 
 static void write_file(const char *name, const void *bytes, size_t size) {
     char path[128];

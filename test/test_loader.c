@@ -14,20 +14,7 @@
 
 #include <cmocka.h>
 
-static char dir[64];
-
-static int make_dir(void **state) {
-    (void)state;
-    strcpy(dir, "/tmp/test_loader_XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
-}
+#include "test/tempdir.h"
 
 static const char *in_dir(const char *name) {
     static char path[256];
