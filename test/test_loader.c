@@ -260,7 +260,7 @@ static void a_missing_folder_should_say_what_to_type(void **state) {
     assert_false(loader_open(&l, in_dir("nowhere"), "train", 8, 1000, true, 1, &err));
     assert_int_equal(err.code, ERR_DATA);
     assert_non_null(
-        strstr(err.text, "Type `make quickstart`, or `./prepare FILE... --out /tmp/test_loader_"));
+        strstr(err.text, "Type `make quickstart`, or `./prepare FILE... --out /tmp/train_gpt_test_"));
 }
 
 static void a_missing_split_should_say_what_to_type(void **state) {
