@@ -23,8 +23,8 @@ typedef struct S3 {
 } S3;
 
 static const Field fields[] = {
-    /* z >= min(beta, 1 - beta), which must not vanish in fp32; signsgd needs no averages */
-    {"beta", FIELD_REAL, offsetof(S3, beta), "0.95", "[1e-3,1)", "share of both averages kept each step"},
+    /* see mixed; without averages it is signsgd */
+    {"beta", FIELD_REAL, offsetof(S3, beta), "0.95", "[0.1,1)", "share of both averages kept each step"},
     {"p", FIELD_REAL, offsetof(S3, p), "3", "[1,1000]",
      "power of the mean; 2 resembles Adam, large ones Signum with Nesterov momentum"},
     {0},
@@ -44,6 +44,12 @@ static inline float larger(float x, float y) {
     return x > y ? x : y;
 }
 
+/* (1 - share) x + share y, in the form that compilers can contract in one way only: the same bits in vectors
+ * as in what is left of a slice. Its error is relative to x, so share should not be near 1. */
+static inline float mixed(float x, float y, float share) {
+    return x + share * (y - x);
+}
+
 /* Compiled for each kind of power, so that the loop has no branch. */
 static inline __attribute__((always_inline)) void step(Power kind, const S3 *h, const OptimTensor *tensor,
                                                        const OptimPiece *piece) {
@@ -53,10 +59,10 @@ static inline __attribute__((always_inline)) void step(Power kind, const S3 *h, 
     const float *restrict g = tensor->param->g;
     for (size_t i = piece->begin; i < piece->end; i++) {
         float size = fabsf(g[i]), c = larger(larger(r[i], size), FLT_MIN);
-        float fresh = rest * power(kind, size / c, p), z = beta * power(kind, r[i] / c, p) + fresh;
+        float q = power(kind, size / c, p), z = mixed(power(kind, r[i] / c, p), q, rest);
         m[i] = beta * m[i] + rest * g[i];
         r[i] = c * root(kind, z, p);
-        float n = beta * m[i] + rest * g[i], b = larger(c * root(kind, beta * z + fresh, p), FLT_MIN);
+        float n = beta * m[i] + rest * g[i], b = larger(c * root(kind, mixed(z, q, rest), p), FLT_MIN);
         float u = n / b;
         u = u > 1 ? 1 : u < -1 ? -1 : u; /* rounding only */
         w[i] = stepped(w[i], u, lr, decay);
