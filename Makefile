@@ -35,8 +35,9 @@ endif
 say     = $(if $(V),,@echo "  $(1)	$@";)
 
 # ---- programs ------------------------------------------------------------------------------------------------
-PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb
-MAINS    = train_gpt.c data/prepare.c scripts/compare.c scripts/gpt2_check.c scripts/extract_rdb.c
+PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb optim_replay
+MAINS    = train_gpt.c data/prepare.c scripts/compare.c scripts/gpt2_check.c scripts/extract_rdb.c \
+           scripts/optim_replay.c
 LIB_OBJ  = $(patsubst %.c,$(OUT)/%.o,$(filter-out $(MAINS),$(wildcard core/*.c model/*.c optim/*.c data/*.c train/*.c)))
 LIB      = $(OUT)/libtrain_gpt.a
 TESTS    = $(patsubst test/%.c,$(OUT)/bin/%,$(wildcard test/test_*.c))
@@ -53,6 +54,7 @@ $(OUT)/bin/prepare:     $(OUT)/data/prepare.o
 $(OUT)/bin/compare:     $(OUT)/scripts/compare.o
 $(OUT)/bin/gpt2_check:  $(OUT)/scripts/gpt2_check.o
 $(OUT)/bin/extract_rdb: $(OUT)/scripts/extract_rdb.o
+$(OUT)/bin/optim_replay: $(OUT)/scripts/optim_replay.o
 $(TESTS): $(OUT)/bin/%: $(OUT)/test/%.o
 $(TESTS): LIBS += $(shell pkg-config --libs cmocka)
 

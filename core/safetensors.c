@@ -5,11 +5,13 @@
 #include "core/memory.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define HEADER_LIMIT ((uint64_t)100 << 20) /* as the reference implementation */
 
@@ -200,4 +202,84 @@ double safetensor_value(const SafeTensor *tensor, size_t i) {
     case DTYPE_BOOL: return bits32;
     default: return (double)(int64_t)bits;
     }
+}
+
+/* ---- writing -------------------------------------------------------------------------------------- */
+
+/* Visits the tensors as they lie in the file: elements of 8 bytes, then of 4, 2, 1. */
+#define EACH_IN_FILE(t, tensors, count)                                                                    \
+    for (size_t size = 8; size > 0; size /= 2)                                                             \
+        for (const SafeTensor *t = (tensors); t < (tensors) + (count); t++)                                \
+            if (DTYPES[t->dtype].size == size)
+
+static bool add_number(cJSON *array, double value) {
+    return cJSON_AddItemToArray(array, cJSON_CreateNumber(value));
+}
+
+static bool add_entry(cJSON *header, const SafeTensor *t, size_t begin, size_t end) {
+    cJSON *entry = cJSON_AddObjectToObject(header, t->name);
+    bool ok = cJSON_AddStringToObject(entry, "dtype", DTYPES[t->dtype].name) != NULL;
+    cJSON *shape = cJSON_AddArrayToObject(entry, "shape");
+    for (int d = 0; d < t->dims; d++) ok = ok && add_number(shape, (double)t->shape[d]);
+    cJSON *offsets = cJSON_AddArrayToObject(entry, "data_offsets");
+    return ok && shape && add_number(offsets, (double)begin) && add_number(offsets, (double)end);
+}
+
+/* The header as text, malloc'ed; NULL when memory runs out. */
+static char *header_text(const SafeTensor *tensors, int count, const cJSON *metadata) {
+    cJSON *header = cJSON_CreateObject();
+    bool ok = header != NULL;
+    size_t end = 0;
+    if (metadata) ok = cJSON_AddItemToObject(header, "__metadata__", cJSON_Duplicate(metadata, true));
+    EACH_IN_FILE(t, tensors, count) {
+        size_t begin = end;
+        end += t->count * size;
+        ok = ok && add_entry(header, t, begin, end);
+    }
+    char *text = ok ? cJSON_PrintUnformatted(header) : NULL;
+    cJSON_Delete(header);
+    return text;
+}
+
+/* Blanks behind the header align the data to 8 bytes. */
+static bool write_parts(FILE *f, const char *header, const SafeTensor *tensors, int count) {
+    size_t length = strlen(header), padded = (length + 7) / 8 * 8;
+    unsigned char prefix[8];
+    for (int i = 0; i < 8; i++) prefix[i] = (unsigned char)((uint64_t)padded >> 8 * i);
+    bool ok = fwrite(prefix, 1, 8, f) == 8 && fwrite(header, 1, length, f) == length &&
+              fwrite("       ", 1, padded - length, f) == padded - length;
+    EACH_IN_FILE(t, tensors, count) {
+        if (t->count > 0) ok = ok && fwrite(t->data, size, t->count, f) == t->count;
+    }
+    return ok && fflush(f) == 0 && fsync(fileno(f)) == 0;
+}
+
+static bool write_file(const char *path, const char *header, const SafeTensor *tensors, int count,
+                       Error *err) {
+    char beside[PATH_MAX];
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* a rename would replace even a device */
+        return error_set(err, ERR_IO, "%s: cannot be written: not a regular file", path);
+    FILE *f = NULL;
+    if (snprintf(beside, sizeof beside, "%s.tmp", path) >= (int)sizeof beside) errno = ENAMETOOLONG;
+    else f = fopen(beside, "wb");
+    bool written = f && write_parts(f, header, tensors, count);
+    int cause = errno;
+    if (f && fclose(f) != 0 && written) written = false, cause = errno;
+    if (written && rename(beside, path) == 0) return true;
+    if (written) cause = errno;
+    if (f) unlink(beside);
+    return error_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(cause));
+}
+
+bool safetensors_write(const char *path, const SafeTensor *tensors, int count, const cJSON *metadata,
+                       Error *err) {
+    char *header = header_text(tensors, count, metadata);
+    if (header == NULL) return error_set(err, ERR_IO, "%s: out of memory", path);
+    bool ok = strlen(header) + 7 <= HEADER_LIMIT ||
+              error_set(err, ERR_IO, "%s: cannot be written: the names of its %d tensors take over 100 MB",
+                        path, count);
+    ok = ok && write_file(path, header, tensors, count, err);
+    free(header);
+    return ok;
 }

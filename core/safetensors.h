@@ -1,4 +1,4 @@
-/* safetensors.h: reads Hugging Face's tensor files (github.com/huggingface/safetensors): an 8-byte
+/* safetensors.h: Hugging Face's tensor files (github.com/huggingface/safetensors): an 8-byte
  * little-endian header length, a JSON header
  * {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {...}}, then raw data.
  *
@@ -6,6 +6,7 @@
  *     if (!safetensors_open(&file, "model.safetensors", &err)) ...
  *     const SafeTensor *wte = safetensors_find(&file, "transformer.wte.weight");
  *     double x = safetensor_value(wte, 5);
+ *     safetensors_write("copy.safetensors", file.tensors, file.tensor_count, NULL, &err);
  *     safetensors_close(&file);
  *
  * A file is refused (ERR_CHECKPOINT) unless every tensor's bytes fit its shape and all of them cover the
@@ -54,5 +55,11 @@ const char *safetensors_metadata(const SafeTensors *file, const char *key);    /
 
 /* Element i (row-major) of any dtype as a double. */
 double safetensor_value(const SafeTensor *tensor, size_t i);
+
+/* Writes a file, whole or not at all: beside `path`, to the disk, then renamed over what was there. All
+ * members of the tensors count; names differ. The data lies in the order given, but larger elements first,
+ * so that each tensor is aligned. `metadata`: an object of strings, or NULL. */
+bool safetensors_write(const char *path, const SafeTensor *tensors, int count, const struct cJSON *metadata,
+                       Error *err);
 
 #endif

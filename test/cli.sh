@@ -588,6 +588,71 @@ gpt2_check_refuses_weights_that_are_wrong() (
     fails 4 "gone/config.json" "$bin/gpt2_check" gone "$golden/expected.safetensors"
 )
 
+# recorded FILE METADATA [BYTES]: an input of optim_replay: w = (1, -2), the gradients (1, 0) and (3, 4) of two steps;
+# BYTES stand in place of the last one
+recorded() {
+    header="{$2\"param.w\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]},"
+    header="$header\"grad.1.w\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[8,16]},"
+    header="$header\"grad.2.w\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[16,24]}}"
+    {
+        # shellcheck disable=SC2059
+        printf "\\$(printf %03o $((${#header} % 256)))\\$(printf %03o $((${#header} / 256)))\\0\\0\\0\\0\\0\\0"
+        printf '%s' "$header"
+        printf '\000\000\200\077\000\000\000\300\000\000\200\077\000\000\000\000'
+        # shellcheck disable=SC2059
+        printf "${3:-\\000\\000\\100\\100\\000\\000\\200\\100}"
+    } >"$1"
+}
+
+replay() { # OUT [OVERRIDE...]
+    "$bin/optim_replay" sgd.json in.safetensors "$@"
+}
+
+# The last COUNT numbers of a file
+floats() { # FILE COUNT
+    tail -c $((4 * $2)) "$1" | od -An -t f4 | xargs
+}
+
+sgd_to_replay() {
+    cat >sgd.json <<END
+{"optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0}, "schedule": {"name": "constant"}, "train": {"steps": 2}}
+END
+    recorded in.safetensors '"__metadata__":{"keep":"1"},'
+}
+
+optim_replay_writes_the_weights_after_the_steps() (
+    sgd_to_replay
+    does 0 replay out.safetensors train.grad_clip=0
+    is "$(floats out.safetensors 4)" "0.5 -2 -1 -4"
+    has out.safetensors '"param.1.w":{"dtype":"F32","shape":[1,2]'
+    has out.safetensors '"param.2.w"'
+    has "$work/out" "2 steps of SGD; gradients as they are"
+    does 0 replay clipped.safetensors train.grad_clip=2.5
+    is "$(floats clipped.safetensors 2)" "-0.25 -3"
+    has "$work/out" "gradients of 1 clipped to norm 2.5 (train.grad_clip)"
+    does 0 "$bin/optim_replay" --help
+    has "$work/out" "usage: optim_replay CONFIG.json IN.safetensors OUT.safetensors"
+)
+
+optim_replay_refuses_what_it_cannot_replay() (
+    sgd_to_replay
+    fails 2 "2 steps, train.steps is 3" replay never train.steps=3
+    fails 2 "optimizer.speed" replay never optimizer.speed=1
+    fails 2 "in.safetensors is both input and output" replay in.safetensors
+    fails 2 "--fast" replay never --fast
+    fails 2 "what to replay?" "$bin/optim_replay" sgd.json in.safetensors
+    fails 2 "gone.json" "$bin/optim_replay" gone.json in.safetensors never
+    fails 4 "gone.safetensors" "$bin/optim_replay" sgd.json gone.safetensors never
+    fails 4 "not a safetensors file" "$bin/optim_replay" sgd.json sgd.json never
+    fails 1 "nowhere/out" replay nowhere/out
+    fails 1 "not a regular file" replay /dev/null
+    recorded in.safetensors '"__metadata__":{"role.w":"matirx"},'
+    fails 4 '"matirx" is no role' replay never
+    recorded in.safetensors '' '\000\000\000\100\000\000\200\177'
+    fails 6 "grad.2.w: element 1 is not finite" replay never
+    absent never never.tmp
+)
+
 compare_shows_every_run_and_no_escapes_in_a_pipe() (
     does 0 train optimizer.name=sgd run.dir=compared/slow
     does 0 "$bin/compare" adamw compared/slow

@@ -1,12 +1,19 @@
-/* test_safetensors.c: values of every type, and every way in which a file can be bad. */
+/* test_safetensors.c: values of every type, every way in which a file can be bad, and writing it back. */
 #include "core/safetensors.h"
 
+#include "core/json.h"
+#include <dirent.h>
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -278,6 +285,143 @@ static void what_is_no_file_should_be_refused(void **state) {
     assert_non_null(strstr(err.text, "not a regular file"));
 }
 
+/* ---- writing -------------------------------------------------------------------------------------- */
+
+/* One of each size of element, the smallest first; a scalar, an empty one. */
+static const SafeTensor WRITTEN[] = {
+    {"byte", DTYPE_U8, 1, {3}, 3, (const unsigned char *)"\0\7\377"},
+    {"half \"1\"", DTYPE_F16, 2, {1, 2}, 2, (const unsigned char *)"\0\74\0\300"},
+    {"single", DTYPE_F32, 0, {0}, 1, (const unsigned char *)"\0\0\40\101"},
+    {"empty", DTYPE_F32, 2, {3, 0}, 0, NULL},
+    {"long", DTYPE_I64, 1, {1}, 1, (const unsigned char *)"\376\377\377\377\377\377\377\377"},
+    {"brain", DTYPE_BF16, 3, {1, 1, 1}, 1, (const unsigned char *)"\200\77"},
+};
+enum { WRITTEN_COUNT = sizeof WRITTEN / sizeof *WRITTEN };
+
+static void write_all(const cJSON *metadata) {
+    Error err;
+    if (!safetensors_write(path, WRITTEN, WRITTEN_COUNT, metadata, &err)) fail_msg("%s", err.text);
+}
+
+static void what_was_written_should_be_read(void **state) {
+    (void)state;
+    SafeTensors file;
+    Error err;
+    cJSON *metadata = cJSON_CreateObject();
+    cJSON_AddStringToObject(metadata, "keep", "1,\"5\"");
+    write_all(metadata);
+    cJSON_Delete(metadata);
+    if (!safetensors_open(&file, path, &err)) fail_msg("%s", err.text);
+    assert_int_equal(file.tensor_count, WRITTEN_COUNT);
+    assert_string_equal(safetensors_metadata(&file, "keep"), "1,\"5\"");
+    for (int i = 0; i < WRITTEN_COUNT; i++) {
+        const SafeTensor *wanted = &WRITTEN[i], *t = need(&file, wanted->name);
+        double values[3];
+        assert_int_equal(t->dtype, wanted->dtype);
+        assert_int_equal(t->dims, wanted->dims);
+        assert_memory_equal(t->shape, wanted->shape, sizeof t->shape);
+        for (size_t k = 0; k < wanted->count; k++) values[k] = safetensor_value(wanted, k);
+        assert_values(t, values, wanted->count);
+    }
+    safetensors_close(&file);
+}
+
+static void written_data_should_be_aligned(void **state) {
+    (void)state;
+    static const size_t sizes[] = {
+        [DTYPE_F32] = 4, [DTYPE_F16] = 2, [DTYPE_BF16] = 2, [DTYPE_I64] = 8, [DTYPE_U8] = 1};
+    char name[16] = "";
+    for (size_t length = 0; length < 8; length++) { /* headers of every length modulo 8 */
+        SafeTensors file;
+        Error err;
+        cJSON *metadata = cJSON_CreateObject();
+        cJSON_AddStringToObject(metadata, "x", name);
+        write_all(metadata);
+        cJSON_Delete(metadata);
+        assert_true(safetensors_open(&file, path, &err));
+        for (int i = 0; i < file.tensor_count; i++)
+            assert_int_equal((size_t)(file.tensors[i].data - file.bytes) % sizes[file.tensors[i].dtype], 0);
+        assert_int_equal(file.bytes[0] % 8, 0);
+        assert_int_equal(file.bytes[8], '{');
+        safetensors_close(&file);
+        strcat(name, "x");
+    }
+}
+
+static void no_tensors_and_no_metadata_should_be_written(void **state) {
+    (void)state;
+    SafeTensors file;
+    Error err;
+    assert_true(safetensors_write(path, NULL, 0, NULL, &err));
+    assert_true(safetensors_open(&file, path, &err));
+    assert_int_equal(file.tensor_count, 0);
+    safetensors_close(&file);
+}
+
+static void writing_should_replace_what_was_there_and_leave_nothing_beside(void **state) {
+    (void)state;
+    SafeTensors file;
+    Error err;
+    int entries = 0;
+    write_bytes("old", 3);
+    write_all(NULL);
+    assert_true(safetensors_open(&file, path, &err));
+    safetensors_close(&file);
+    DIR *open_dir = opendir(dir);
+    assert_non_null(open_dir);
+    while (readdir(open_dir)) entries++;
+    closedir(open_dir);
+    assert_int_equal(entries, 3); /* ".", "..", the file */
+}
+
+/* The error names the file; nothing is beside it. */
+static void assert_not_written(const char *where, const char *words) {
+    Error err = {0};
+    char beside[160];
+    if (safetensors_write(where, WRITTEN, WRITTEN_COUNT, NULL, &err)) fail_msg("%s was written", where);
+    assert_int_equal(err.code, ERR_IO);
+    if (!strstr(err.text, words) || !strstr(err.text, where)) fail_msg("unclear: %s", err.text);
+    snprintf(beside, sizeof beside, "%s.tmp", where);
+    assert_int_not_equal(access(beside, F_OK), 0);
+}
+
+static void what_cannot_be_written_should_be_refused(void **state) {
+    (void)state;
+    char where[128], long_name[300];
+    struct stat info;
+    snprintf(where, sizeof where, "%s/absent/file", dir);
+    assert_not_written(where, "No such file");
+    assert_not_written(dir, "not a regular file");
+    snprintf(where, sizeof where, "%s/pipe", dir);
+    assert_int_equal(mkfifo(where, 0600), 0);
+    assert_not_written(where, "not a regular file");
+    assert_int_equal(stat(where, &info), 0);
+    assert_true(S_ISFIFO(info.st_mode)); /* still */
+    memset(long_name, 'x', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = '\0';
+    Error err;
+    assert_false(safetensors_write(long_name, WRITTEN, WRITTEN_COUNT, NULL, &err));
+    assert_non_null(strstr(err.text, strerror(ENAMETOOLONG)));
+}
+
+static void a_full_disk_should_leave_the_old_file(void **state) {
+    (void)state;
+    struct rlimit limit, small = {.rlim_cur = 100};
+    char text[4] = "";
+    write_bytes("old", 3);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small.rlim_max = limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_not_written(path, strerror(EFBIG));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(text, 1, sizeof text, f), 3);
+    fclose(f);
+    assert_memory_equal(text, "old", 3);
+}
+
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, make_dir, remove_dir)
 
 int main(void) {
@@ -291,6 +435,12 @@ int main(void) {
         IN_DIR(shapes_that_do_not_fit_their_bytes_should_be_refused),
         IN_DIR(headers_that_are_no_object_of_tensors_should_be_refused),
         IN_DIR(what_is_no_file_should_be_refused),
+        IN_DIR(what_was_written_should_be_read),
+        IN_DIR(written_data_should_be_aligned),
+        IN_DIR(no_tensors_and_no_metadata_should_be_written),
+        IN_DIR(writing_should_replace_what_was_there_and_leave_nothing_beside),
+        IN_DIR(what_cannot_be_written_should_be_refused),
+        IN_DIR(a_full_disk_should_leave_the_old_file),
     };
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);
 }
