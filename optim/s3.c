@@ -44,7 +44,7 @@ static inline float larger(float x, float y) {
     return x > y ? x : y;
 }
 
-/* (1 - share) x + share y, in the form that compilers can contract in one way only: the same bits in vectors
+/* (1 - share) x + share y, in a form that compilers can contract in one way only: the same bits in vectors
  * as in what is left of a slice. Its error is relative to x, so share should not be near 1. */
 static inline float mixed(float x, float y, float share) {
     return x + share * (y - x);
