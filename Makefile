@@ -104,7 +104,8 @@ lint: train_gpt ## warnings as errors with gcc and clang, clang-tidy, cppcheck, 
 # PyTorch is no dependency: it lives in an environment of its own. Newest from PyPI, about 1 GB.
 bench-peers: train_gpt ## time a training step against PyTorch (makes a Python environment in build/peers)
 	@test -x build/peers/bin/python || python3 -m venv build/peers
-	@build/peers/bin/python -c 'import torch, numpy' 2>/dev/null || build/peers/bin/pip install -q torch numpy
+	@build/peers/bin/python -c 'import torch, numpy, tiktoken' 2>/dev/null || \
+		build/peers/bin/pip install -q torch numpy tiktoken
 	@build/peers/bin/python scripts/bench_peers.py
 
 help: ## this list

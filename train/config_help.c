@@ -101,10 +101,10 @@ void config_print_help(FILE *out) {
 
 void config_list_optimizers(FILE *out) {
     char roles[128];
-    fprintf(out, "%-12s %8s %6s %6s  %s\n", "OPTIMIZER", "lr", "decay", "state",
+    fprintf(out, "%-16s %8s %6s %6s  %s\n", "OPTIMIZER", "lr", "decay", "state",
             "updates; source (state in bytes a weight)");
     for (const Optimizer *const *o = OPTIMIZERS; *o; o++)
-        fprintf(out, "%-12s %8g %6g %6d  %s; %s\n", (*o)->name, (*o)->lr, (*o)->weight_decay,
+        fprintf(out, "%-16s %8g %6g %6d  %s; %s\n", (*o)->name, (*o)->lr, (*o)->weight_decay,
                 state_bytes(*o), roles_text(*o, roles, sizeof roles), (*o)->source);
 }
 

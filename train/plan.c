@@ -52,11 +52,11 @@ void plan_print_header(FILE *out, const Plan *plan, const Config *config) {
 
 void plan_print(FILE *out, const Plan *plan, const Config *config) {
     plan_print_header(out, plan, config);
-    fprintf(out, "\n%-12s %8s %12s  %-14s %10s %8s\n", "parameters", "tensors", "weights", "optimizer",
+    fprintf(out, "\n%-12s %8s %12s  %-16s %10s %8s\n", "parameters", "tensors", "weights", "optimizer",
             "lr", "decay");
     for (int r = 0; r < ROLE_COUNT; r++) {
         if (plan->role_tensors[r] == 0) continue;
-        fprintf(out, "  %-10s %8d %12" PRId64 "  %-14s %10g %8g\n", ROLE_NAMES[r], plan->role_tensors[r],
+        fprintf(out, "  %-10s %8d %12" PRId64 "  %-16s %10g %8g\n", ROLE_NAMES[r], plan->role_tensors[r],
                 plan->role_params[r], config->optimizer.role[r].optimizer->name,
                 config->optimizer.role[r].lr, config->optimizer.role[r].weight_decay);
     }
