@@ -40,7 +40,7 @@ typedef struct Session {
     int32_t *inputs, *targets; /* (batch_size, T) */
 } Session;
 
-/* The first signal ends the run after the micro-batch at work; a second SIGINT ends it at once. */
+/* The first signal ends the run after the micro-batch at work; the same one again ends it at once. */
 static volatile sig_atomic_t stop_signal;
 
 static void on_signal(int number) {
@@ -145,40 +145,51 @@ static bool evaluate(Session *s, double *loss, Error *err) {
     return true;
 }
 
+/* Lets the model continue tokens[0 .. n) by sample.tokens ids, fewer when a signal comes; returns the new n. logits has
+ * room for 2 * V floats. */
+static size_t generate(Session *s, int64_t step, int32_t *tokens, size_t n, float *logits) {
+    const SampleSection *how = &s->config.sample;
+    int V = (int)s->vocab_size;
+    size_t T = (size_t)s->config.model.block_size, end = n + (size_t)how->tokens;
+    size_t start = n > T ? n - T : 0; /* of the window that the model sees */
+    for (bool extend = false; n < end && !stop_signal; n++, extend = true) {
+        if (n - start > T) start = n - (T + 1) / 2, extend = false; /* half of it is read anew */
+        gpt2_next_logits(&s->model, tokens + start, (int)(n - start), extend, logits);
+        double uniform = rng_uniform((uint64_t)s->config.train.seed, SAMPLE_STREAM + (uint64_t)step, n);
+        tokens[n] = sampler_choose(logits, V, how->temperature, how->top_k, uniform, logits + V);
+    }
+    return n;
+}
+
+/* The ids of sample.prompt, or one that begins a document; SIZE_MAX with err. */
+static size_t encode_prompt(Session *s, uint16_t *ids, Error *err) {
+    const char *prompt = s->config.sample.prompt;
+    int end_of_text = tokenizer_end_of_text(s->tokenizer);
+    if (*prompt) return tokenizer_encode(s->tokenizer, prompt, strlen(prompt), ids, err);
+    ids[0] = (uint16_t)(end_of_text >= 0 ? end_of_text : 0);
+    return 1;
+}
+
 /* Text that the model writes behind sample.prompt, into samples.txt and above the progress line. */
 static bool write_sample(Session *s, int64_t step, Error *err) {
     const SampleSection *how = &s->config.sample;
-    int V = (int)s->vocab_size, T = (int)s->config.model.block_size;
-    size_t prompt_bytes = strlen(how->prompt), room = prompt_bytes + (size_t)how->tokens + 1, size = 0;
+    size_t room = strlen(how->prompt) + (size_t)how->tokens + 1, size = 0, n = SIZE_MAX;
     int32_t *tokens = memory_alloc(room, sizeof *tokens, "sample", err);
     uint16_t *ids = tokens ? memory_alloc(room, sizeof *ids, "sample", err) : NULL;
-    float *logits = ids ? memory_alloc(2 * (size_t)V, sizeof *logits, "sample", err) : NULL;
+    float *logits = ids ? memory_alloc(2 * (size_t)s->vocab_size, sizeof *logits, "sample", err) : NULL;
     char *text = NULL;
     FILE *out = logits ? open_memstream(&text, &size) : NULL;
     if (logits && !out) error_set(err, ERR_IO, "sample: out of memory");
-    size_t n = out ? tokenizer_encode(s->tokenizer, how->prompt, prompt_bytes, ids, err) : SIZE_MAX;
+    if (out) n = encode_prompt(s, ids, err);
     bool ok = n != SIZE_MAX;
-    if (ok && n == 0)
-        ids[n++] =
-            (uint16_t)(tokenizer_end_of_text(s->tokenizer) >= 0 ? tokenizer_end_of_text(s->tokenizer) : 0);
     for (size_t i = 0; ok && i < n; i++) tokens[i] = ids[i];
-    size_t prompt = ok ? n : 0,
-           start = n > (size_t)T ? n - (size_t)T : 0; /* of the window the model sees */
-    for (bool extend = false; ok && n < prompt + (size_t)how->tokens && !stop_signal; n++) {
-        if (n - start > (size_t)T)
-            start = n - (size_t)(T + 1) / 2, extend = false; /* half of it is read anew */
-        gpt2_next_logits(&s->model, tokens + start, (int)(n - start), extend, logits);
-        uint64_t stream = SAMPLE_STREAM + (uint64_t)step;
-        double uniform = rng_uniform((uint64_t)s->config.train.seed, stream, n);
-        tokens[n] = sampler_choose(logits, V, how->temperature, how->top_k, uniform, logits + V);
-        extend = true;
-    }
+    if (ok) n = generate(s, step, tokens, n, logits);
     for (size_t i = 0; ok && i < n; i++) {
         size_t length;
         const char *bytes = tokenizer_token(s->tokenizer, tokens[i], &length);
         fwrite(bytes, 1, length, out);
     }
-    if (out) ok = fclose(out) == 0 && ok;
+    if (out && fclose(out) != 0 && ok) ok = error_set(err, ERR_IO, "sample: out of memory");
     if (ok) progress_note(&s->progress, "step %lld: %.*s", (long long)step, (int)size, text);
     ok = ok && runlog_sample(&s->log, step, text, size, err);
     free(text);
