@@ -1,34 +1,20 @@
 /* json.c: see json.h. */
 #include "core/json.h"
 
+#include "core/utf8.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of the UTF-8 character at s, 0 if there is none (RFC 3629: no overlong forms, no surrogates,
- * nothing above U+10FFFF). */
-static size_t utf8_char_length(const unsigned char *s, size_t left) {
-    if (s[0] < 0x80) return 1;
-    size_t n = s[0] >= 0xc2 && s[0] < 0xe0   ? 2
-               : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-               : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-                                             : 0;
-    if (n == 0 || n > left) return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool beyond = (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90);
-    return overlong || beyond ? 0 : n;
-}
-
 size_t utf8_valid_length(const char *text, size_t length) {
     size_t at = 0;
+    uint32_t code;
     while (at < length) {
-        size_t n = utf8_char_length((const unsigned char *)text + at, length - at);
+        int n = utf8_decode(text + at, length - at, &code);
         if (n == 0) break;
-        at += n;
+        at += (size_t)n;
     }
     return at;
 }

@@ -1,17 +1,16 @@
 /* safetensors.c: see safetensors.h. */
 #include "core/safetensors.h"
 
+#include "core/file.h"
 #include "core/json.h"
 #include "core/memory.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define HEADER_LIMIT ((uint64_t)100 << 20) /* as the reference implementation */
 
@@ -251,25 +250,20 @@ static bool write_parts(FILE *f, const char *header, const SafeTensor *tensors, 
     EACH_IN_FILE(t, tensors, count) {
         if (t->count > 0) ok = ok && fwrite(t->data, size, t->count, f) == t->count;
     }
-    return ok && fflush(f) == 0 && fsync(fileno(f)) == 0;
+    return ok;
 }
 
 static bool write_file(const char *path, const char *header, const SafeTensor *tensors, int count,
                        Error *err) {
-    char beside[PATH_MAX];
     struct stat info;
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* a rename would replace even a device */
         return error_set(err, ERR_IO, "%s: cannot be written: not a regular file", path);
-    FILE *f = NULL;
-    if (snprintf(beside, sizeof beside, "%s.tmp", path) >= (int)sizeof beside) errno = ENAMETOOLONG;
-    else f = fopen(beside, "wb");
-    bool written = f && write_parts(f, header, tensors, count);
-    int cause = errno;
-    if (f && fclose(f) != 0 && written) written = false, cause = errno;
-    if (written && rename(beside, path) == 0) return true;
-    if (written) cause = errno;
-    if (f) unlink(beside);
-    return error_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(cause));
+    FILE *f = file_create(path, err);
+    if (f == NULL) return false;
+    if (write_parts(f, header, tensors, count)) return file_publish(f, path, err);
+    error_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    file_discard(f, path);
+    return false;
 }
 
 bool safetensors_write(const char *path, const SafeTensor *tensors, int count, const cJSON *metadata,

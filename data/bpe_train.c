@@ -3,8 +3,8 @@
  * words, and a heap knows the most frequent pair; a heap entry whose count has changed since goes back with
  * the new count. */
 #include "data/bpe_train.h"
+#include "core/file.h"
 #include "core/memory.h"
-#include "data/file.h"
 #include "data/tokenizer_build.h"
 
 #include <stdlib.h>

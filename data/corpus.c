@@ -1,10 +1,10 @@
 /* corpus.c: see corpus.h. */
 #include "data/corpus.h"
+#include "core/file.h"
 #include "core/rng.h"
-#include "data/file.h"
+#include "core/utf8.h"
 #include "data/splitter.h"
 #include "data/tokenizer.h"
-#include "data/utf8.h"
 
 #include <dirent.h>
 #include <errno.h>

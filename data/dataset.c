@@ -1,6 +1,6 @@
 /* dataset.c: see dataset.h. */
 #include "data/dataset.h"
-#include "data/file.h"
+#include "core/file.h"
 
 #include <cjson/cJSON.h>
 #include <dirent.h>

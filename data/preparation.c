@@ -1,12 +1,12 @@
 /* preparation.c: see preparation.h. */
 #include "data/preparation.h"
+#include "core/file.h"
 #include "core/memory.h"
+#include "core/utf8.h"
 #include "data/bpe_train.h"
 #include "data/corpus.h"
-#include "data/file.h"
 #include "data/splitter.h"
 #include "data/tokenizer.h"
-#include "data/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>

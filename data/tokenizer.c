@@ -1,11 +1,11 @@
 /* tokenizer.c: byte pair encoding (Sennrich et al. 2016) of bytes within GPT-2's pieces: in each piece,
  * merge the adjacent pair of lowest rank, the leftmost first, until no pair has a rank. Reading and writing
  * of files is in tokenizer_file.c, training in bpe_train.c. */
+#include "core/file.h"
 #include "core/memory.h"
+#include "core/utf8.h"
 #include "data/dataset.h"
-#include "data/file.h"
 #include "data/tokenizer_build.h"
-#include "data/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,10 @@
  * GPT-2's files and Hugging Face's write a token's bytes as printable characters, one a byte: bytes that
  * print stand for themselves, the others for U+0100 and on (Radford et al. 2019, encoder.py). A .tiktoken
  * file has a line "<base64 of the token> <id>" for each token; its merges follow from its ids. */
+#include "core/file.h"
+#include "core/utf8.h"
 #include "data/dataset.h"
-#include "data/file.h"
 #include "data/tokenizer_build.h"
-#include "data/utf8.h"
 
 #include <cjson/cJSON.h>
 #include <glob.h>

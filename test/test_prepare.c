@@ -1,6 +1,6 @@
 /* test_prepare.c: from text files to a data folder: documents, the two splits, shards, bad input. */
+#include "core/file.h"
 #include "data/corpus.h"
-#include "data/file.h"
 #include "data/preparation.h"
 #include "data/tokenizer.h"
 

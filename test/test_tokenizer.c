@@ -2,8 +2,8 @@
  *
  * golden/tokenizer holds GPT-2's first 700 merges, a text of many scripts, and its ids by OpenAI's
  * tiktoken. */
+#include "core/file.h"
 #include "data/bpe_train.h"
-#include "data/file.h"
 #include "data/splitter.h"
 #include "data/tokenizer.h"
 

@@ -2,6 +2,7 @@
  * one write a line, so that a reader, or a crash, sees whole lines. */
 #include "train/runlog.h"
 
+#include "core/file.h"
 #include "core/json.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -85,16 +86,12 @@ static bool write_all(int fd, const char *data, size_t length) {
 
 /* <dir>/<name>, whole or not at all, also after a power cut. */
 static bool write_file(const RunLog *log, const char *name, const char *text, Error *err) {
-    char path[1152], beside[1160];
+    char path[1152];
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
-    snprintf(beside, sizeof beside, "%s.tmp", path);
-    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return fail(err, path, "be written");
-    bool written = write_all(fd, text, strlen(text)) && write_all(fd, "\n", 1) && fsync(fd) == 0;
-    if (close(fd) == 0 && written && rename(beside, path) == 0) return true;
-    fail(err, path, "be written");
-    unlink(beside);
-    return false;
+    FILE *f = file_create(path, err);
+    if (f == NULL) return false;
+    fprintf(f, "%s\n", text); /* file_publish sees whether it failed */
+    return file_publish(f, path, err);
 }
 
 static bool write_json(const RunLog *log, const char *name, cJSON *object, bool complete, Error *err) {

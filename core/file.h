@@ -1,11 +1,11 @@
 /* file.h: whole small files in, and files that are whole or absent out.
  *
- *     FILE *f = file_create(path, &err);                      // writes path.tmp
+ *     FILE *f = file_create(path, &err);     // writes path.tmp
  *     fprintf(f, ...);
- *     file_close(f, path, &err) && file_rename(path, &err);   // synced, then path.tmp becomes path
+ *     file_publish(f, path, &err);           // synced, then path.tmp becomes path
  */
-#ifndef DATA_FILE_H
-#define DATA_FILE_H
+#ifndef CORE_FILE_H
+#define CORE_FILE_H
 
 #include "core/error.h"
 #include <stddef.h>
@@ -23,6 +23,9 @@ bool file_close(FILE *f, const char *path, Error *err);
 
 /* Puts path.tmp in the place of path; ERR_IO. */
 bool file_rename(const char *path, Error *err);
+
+/* Both; on failure (ERR_IO) path.tmp is gone and path is as it was. */
+bool file_publish(FILE *f, const char *path, Error *err);
 
 /* Closes f (NULL: already closed) and removes path.tmp. */
 void file_discard(FILE *f, const char *path);

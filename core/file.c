@@ -1,5 +1,5 @@
 /* file.c: see file.h. */
-#include "data/file.h"
+#include "core/file.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -71,6 +71,13 @@ bool file_rename(const char *path, Error *err) {
     char name[PATH_MAX];
     if (temporary_name(path, name) && rename(name, path) == 0) return true;
     return error_set(err, ERR_IO, "%s: cannot be put in place: %s", path, strerror(errno));
+}
+
+bool file_publish(FILE *f, const char *path, Error *err) {
+    if (!file_close(f, path, err)) return false;
+    if (file_rename(path, err)) return true;
+    file_discard(NULL, path);
+    return false;
 }
 
 void file_discard(FILE *f, const char *path) {

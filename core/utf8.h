@@ -1,6 +1,6 @@
 /* utf8.h: UTF-8, strictly: no overlong forms, no surrogates, nothing above U+10FFFF. */
-#ifndef DATA_UTF8_H
-#define DATA_UTF8_H
+#ifndef CORE_UTF8_H
+#define CORE_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>
