@@ -140,6 +140,11 @@ static void linear_backward_weight(float *dw, float *db, const float *dout, cons
     }
 }
 
+/* Rows of a weight's gradient that make one task: an eighth of them, in multiples of the kernel's 6, at most 192. */
+static int rows_of_task(int OC) {
+    return min_int(192, ceil_div(ceil_div(OC, 8), 48) * 48);
+}
+
 /* Tile number `tile` of in_t (F / 64, tiles * TILE, 64) from x (F, TILE). */
 static void transpose_tile(float *in_t, const float *x, int F, int tile, int tiles) {
     for (int f = 0; f < F; f += TILE)
@@ -271,7 +276,7 @@ typedef struct Activations {
     float *dqkv, *dfch;        /* (tiles, 3 * C, TILE), (tiles, 4 * C, TILE) */
     float *ln1_t, *att_t, *ln2_t; /* (C / 64, tiles * TILE, 64): inputs of the linear layers, transposed */
     float *gelu_t;                /* (4 * C / 64, tiles * TILE, 64) */
-    float *dln; /* (6, tiles, C): each tile's part of dln1w, dln1b, dln2w, dln2b, dlnfw, dlnfb */
+    float *dln; /* (6, tiles, C): each tile's part of the norms' gradients, see norm_part */
 
     float *scratch; /* (threads, scratch_size) */
     size_t scratch_size;
@@ -510,6 +515,14 @@ static inline float *at(float *array, int F, int tile) {
     return array + (size_t)F * TILE * (size_t)tile;
 }
 
+/* The six norm weights that have gradients at one time, in dln. */
+typedef enum { LN1_W, LN1_B, LN2_W, LN2_B, LNF_W, LNF_B } NormWeight;
+
+/* Tile `tile`'s part (C) of a norm weight's gradient; tiles are C apart. */
+static inline float *norm_part(const Activations *a, int C, NormWeight weight, int tile) {
+    return a->dln + ((size_t)weight * (size_t)a->max_tiles + (size_t)tile) * (size_t)C;
+}
+
 /* Layer l's slab of an array of (L, tiles, F, TILE). */
 static inline float *slab(const Activations *a, float *array, int F, int l) {
     return at(array, F, l * a->max_tiles);
@@ -668,7 +681,7 @@ static void head_backward(const GPT2 *model, int tile0, int tiles) {
                 if (target >= 0 && target < rows) x[target * TILE + t] -= scale;
             }
         }
-    int rows_a_task = min_int(HEAD_ROWS, ceil_div(ceil_div(V, 8), 48) * 48);
+    int rows_a_task = rows_of_task(V);
 #pragma omp for schedule(dynamic) nowait
     for (int row = 0; row < V; row += rows_a_task)
         linear_backward_weight(model->g.wte, NULL, a->logits, a->head_in_t, C, V, tiles, row,
@@ -685,10 +698,10 @@ static void head_backward(const GPT2 *model, int tile0, int tiles) {
         }
 #pragma omp for schedule(static)
     for (int i = 0; i < tiles; i++) {
-        float *dw = a->dln + (size_t)4 * (size_t)(a->max_tiles * C) + (size_t)(tile0 + i) * (size_t)C;
-        layernorm_backward(at(a->dout, C, tile0 + i), dw, dw + (size_t)(a->max_tiles * C), NULL,
-                           at(a->head_din, C, i), at(slab(a, a->res, C, model->config.L), C, tile0 + i),
-                           at(a->lnf, 2, tile0 + i), model->w.lnfw, C);
+        layernorm_backward(at(a->dout, C, tile0 + i), norm_part(a, C, LNF_W, tile0 + i),
+                           norm_part(a, C, LNF_B, tile0 + i), NULL, at(a->head_din, C, i),
+                           at(slab(a, a->res, C, model->config.L), C, tile0 + i), at(a->lnf, 2, tile0 + i),
+                           model->w.lnfw, C);
     }
 }
 
@@ -716,7 +729,6 @@ static void layer_backward(const GPT2 *model, int l, const Share *s) {
     float *att = slab(a, a->att, C, l), *fch = slab(a, a->fch, 4 * C, l), *lse = slab(a, a->lse, NH, l);
     float *ln1 = slab(a, a->ln1, 2, l), *ln2 = slab(a, a->ln2, 2, l);
     float *dnorm = s->scratch, *again = dnorm + (size_t)C * TILE * GROUP;
-    size_t part = (size_t)a->max_tiles * (size_t)C; /* dln's rows */
 
     for (int i = s->tile0; i < s->tile1; i += GROUP) {
         int tiles = min_int(GROUP, s->tile1 - i);
@@ -727,11 +739,11 @@ static void layer_backward(const GPT2 *model, int l, const Share *s) {
         }
         linear_backward_input(dnorm, at(a->dfch, 4 * C, i), w->fcw, C, 4 * C, tiles);
         for (int j = i; j < i + tiles; j++) {
-            float *dw = a->dln + 2 * part + (size_t)j * (size_t)C;
             layernorm_again(again, at(ln2, 2, j), at(mid, C, j), w->ln2w, w->ln2b, C);
             transpose_tile(a->ln2_t, again, C, j, a->tiles);
-            layernorm_backward(at(a->dmid, C, j), dw, dw + part, at(a->dout, C, j), at(dnorm, C, j - i),
-                               at(mid, C, j), at(ln2, 2, j), w->ln2w, C);
+            layernorm_backward(at(a->dmid, C, j), norm_part(a, C, LN2_W, j), norm_part(a, C, LN2_B, j),
+                               at(a->dout, C, j), at(dnorm, C, j - i), at(mid, C, j), at(ln2, 2, j),
+                               w->ln2w, C);
             transpose_tile(a->att_t, at(att, C, j), C, j, a->tiles);
         }
         linear_backward_input(at(a->datt, C, i), at(a->dmid, C, i), w->attprojw, C, C, tiles);
@@ -751,11 +763,11 @@ static void layer_backward(const GPT2 *model, int l, const Share *s) {
         int tiles = min_int(GROUP, s->tile1 - i);
         linear_backward_input(dnorm, at(a->dqkv, 3 * C, i), w->qkvw, C, 3 * C, tiles);
         for (int j = i; j < i + tiles; j++) {
-            float *dw = a->dln + (size_t)j * (size_t)C;
             layernorm_again(again, at(ln1, 2, j), at(res, C, j), w->ln1w, w->ln1b, C);
             transpose_tile(a->ln1_t, again, C, j, a->tiles);
-            layernorm_backward(at(a->dres, C, j), dw, dw + part, at(a->dmid, C, j), at(dnorm, C, j - i),
-                               at(res, C, j), at(ln1, 2, j), w->ln1w, C);
+            layernorm_backward(at(a->dres, C, j), norm_part(a, C, LN1_W, j), norm_part(a, C, LN1_B, j),
+                               at(a->dmid, C, j), at(dnorm, C, j - i), at(res, C, j), at(ln1, 2, j),
+                               w->ln1w, C);
         }
     }
 }
@@ -783,7 +795,7 @@ static void layer_weights_backward(const GPT2 *model, int l) {
                   {g->attprojw, g->attprojb, a->dmid, a->att_t, C, C}};
     int rows[4], end[4], tasks = 0;
     for (int k = 0; k < 4; k++) {
-        rows[k] = min_int(192, ceil_div(ceil_div(linear[k].OC, 8), 48) * 48);
+        rows[k] = rows_of_task(linear[k].OC);
         end[k] = tasks += ceil_div(linear[k].OC, rows[k]);
     }
 #pragma omp for schedule(dynamic) nowait
@@ -795,10 +807,10 @@ static void layer_weights_backward(const GPT2 *model, int l) {
                                linear[k].OC, a->tiles, row, min_int(rows[k], linear[k].OC - row),
                                a->accumulate);
     }
-    float *norms[4] = {g->ln1w, g->ln1b, g->ln2w, g->ln2b};
+    float *norms[] = {[LN1_W] = g->ln1w, [LN1_B] = g->ln1b, [LN2_W] = g->ln2w, [LN2_B] = g->ln2b};
 #pragma omp for schedule(dynamic)
     for (int k = 0; k < 4; k++)
-        sum_parts(norms[k], a->dln + (size_t)k * (size_t)(a->max_tiles * C), C, a->tiles, a->accumulate);
+        sum_parts(norms[k], norm_part(a, C, (NormWeight)k, 0), C, a->tiles, a->accumulate);
 }
 
 /* Gradients of wte (as the embedding, added to the head's) and wpe from that of the first layer's input. */
@@ -832,8 +844,8 @@ static void layers_backward(const GPT2 *model) {
     Share s = share_of(model, omp_get_thread_num());
 #pragma omp for schedule(static)
     for (int k = 0; k < 2; k++)
-        sum_parts(k ? model->g.lnfb : model->g.lnfw, a->dln + (size_t)(4 + k) * (size_t)(a->max_tiles * C),
-                  C, a->tiles, a->accumulate);
+        sum_parts(k ? model->g.lnfb : model->g.lnfw, norm_part(a, C, k ? LNF_B : LNF_W, 0), C, a->tiles,
+                  a->accumulate);
     for (int l = model->config.L - 1; l >= 0; l--) {
         layer_backward(model, l, &s);
 #pragma omp barrier
