@@ -281,6 +281,8 @@ static bool train_steps(Session *s, StepRecord *line, Error *err) {
         if (step > 0 && !train_step(s, step, logged, &next, err)) return false;
         if (next.step != step) break; /* the signal came before the update */
         double eval_start = omp_get_wtime();
+        bool sample = s->tokenizer && step > 0 && (is_due(c->sample.every, step) || last);
+        if (eval || sample) optim_show(&s->optim, WEIGHTS_EVALUATED);
         if (eval && !evaluate(s, &next.val_loss, err)) return false;
         double now = omp_get_wtime();
         if (eval) next.eval_s += now - eval_start;
@@ -302,8 +304,8 @@ static bool train_steps(Session *s, StepRecord *line, Error *err) {
             logged_step = step;
             *line = new_line();
         }
-        bool sample = is_due(c->sample.every, step) || last;
-        if (s->tokenizer && sample && step > 0 && !write_sample(s, step, err)) return false;
+        if (sample && !write_sample(s, step, err)) return false;
+        if (eval || sample) optim_show(&s->optim, WEIGHTS_TRAINED);
         if (logged) line_start = omp_get_wtime();
     }
     return true;

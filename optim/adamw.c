@@ -27,8 +27,8 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
     const AdamW *h = group->hyper;
     const float b1 = (float)h->beta1, rest1 = (float)(1 - h->beta1);
     const float b2 = (float)h->beta2, rest2 = (float)(1 - h->beta2), eps = (float)h->eps;
-    const float unbias_m = (float)(1 / (1 - pow(h->beta1, (double)group->step)));
-    const float unbias_v = (float)(1 / (1 - pow(h->beta2, (double)group->step)));
+    const float unbias_m = (float)(1 / (1 - pow(h->beta1, (double)group->age)));
+    const float unbias_v = (float)(1 / (1 - pow(h->beta2, (double)group->age)));
     const float lr = (float)tensor->lr, decay = (float)(tensor->lr * tensor->weight_decay);
     float *restrict w = tensor->param->w, *restrict m = tensor->slot[0], *restrict v = tensor->slot[1];
     const float *restrict g = tensor->param->g;
@@ -46,6 +46,7 @@ const Optimizer optimizer_adamw = {
                 "W <- (1 - lr wd) W - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)",
     .source = "Loshchilov & Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101)",
     .differs = "",
+    .cost = "one pass: reads 16 bytes a weight, writes 12",
     .lr = 6e-4,
     .weight_decay = 0.1,
     .fields = fields,

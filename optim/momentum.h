@@ -36,9 +36,9 @@ typedef struct MomentumRule {
 } MomentumRule;
 
 /* `done`: the momentum already holds this step's gradient. */
-static inline MomentumRule momentum_rule(const Momentum *h, int64_t step, bool done) {
+static inline MomentumRule momentum_rule(const Momentum *h, int64_t age, bool done) {
     bool ema = h->form == MOMENTUM_EMA;
-    double gain = ema ? 1 - h->beta : step == 1 ? 1 : 1 - h->dampening;
+    double gain = ema ? 1 - h->beta : age == 1 ? 1 : 1 - h->dampening;
     MomentumRule rule = {(float)h->beta, (float)gain, 1, 0};
     if (done) rule.keep = 1, rule.gain = 0;
     if (h->nesterov) rule.own = (float)h->beta, rule.ahead = ema ? (float)gain : 1;

@@ -35,6 +35,18 @@ const Optimizer *optimizer_find(const char *name) {
     return NULL;
 }
 
+const Preset *optimizer_preset(const Optimizer *optimizer, const char *name) {
+    for (const Preset *p = optimizer->presets; p && p->name; p++)
+        if (strcmp(p->name, name) == 0) return p;
+    return NULL;
+}
+
+int optimizer_slot_count(const Optimizer *optimizer) {
+    int n = 0;
+    while (optimizer->slots && optimizer->slots[n]) n++;
+    return n;
+}
+
 /* Elements of a slice: four arrays of it stay in a core's second-level cache between two loops. */
 #define SLICE_SIZE ((size_t)32768)
 
@@ -42,18 +54,12 @@ struct OptimTask {
     OptimGroup *group;
     OptimTensor *tensor;
     OptimPiece piece;
-    double counted[2];
+    double counted[COUNTS];
     double cost; /* in multiplications, roughly */
     int order;   /* as cut: settles the order of equal costs */
 };
 
 /* ---- the cut ------------------------------------------------------------------------------------ */
-
-static int slot_count(const Optimizer *o) {
-    int n = 0;
-    while (o->slots && o->slots[n]) n++;
-    return n;
-}
 
 /* Matrices stacked in a tensor, as its optimizer sees them. */
 static int matrix_count(const OptimGroup *group, const Param *p) {
@@ -71,13 +77,27 @@ static size_t piece_count(const OptimGroup *group, const Param *p) {
     return (param_size(p) + size - 1) / size;
 }
 
+/* Floats of a state array for one whole piece. */
+static size_t piece_slot_size(const OptimGroup *group, const Param *p, int slot) {
+    const Optimizer *o = group->optimizer;
+    return o->slot_size ? o->slot_size(group->hyper, slot, p->rows / matrix_count(group, p), p->cols)
+                        : piece_size(group, p);
+}
+
+size_t optim_slot_size(const OptimGroup *group, const Param *p, int slot) {
+    if (group->optimizer->slot_size == NULL) return param_size(p);
+    return (size_t)matrix_count(group, p) * piece_slot_size(group, p, slot);
+}
+
 static void cut_tensor(Optim *optim, OptimGroup *group, OptimTensor *tensor) {
     const Param *p = tensor->param;
     size_t size = piece_size(group, p), whole = param_size(p);
-    for (size_t begin = 0; begin < whole; begin += size) {
+    for (size_t begin = 0, index = 0; begin < whole; begin += size, index++) {
         size_t end = whole - begin < size ? whole : begin + size;
         struct OptimTask task = {.group = group, .tensor = tensor, .order = optim->task_count};
         task.piece = (OptimPiece){.begin = begin, .end = end};
+        for (int i = 0; i < optimizer_slot_count(group->optimizer); i++)
+            task.piece.slot[i] = tensor->slot[i] + index * piece_slot_size(group, p, i);
         task.cost = (double)(end - begin);
         if (group->optimizer->cut == CUT_MATRICES) {
             int rows = p->rows / matrix_count(group, p), cols = p->cols;
@@ -125,8 +145,9 @@ static bool add_tensor(OptimGroup *group, const Param *p, int most, Error *err) 
     if (group->tensors == NULL) return false;
     OptimTensor *tensor = &group->tensors[group->tensor_count++];
     tensor->param = p;
-    for (int s = 0; s < slot_count(group->optimizer); s++)
-        if (!(tensor->slot[s] = memory_alloc(param_size(p), sizeof(float), "optimizer state", err)))
+    for (int s = 0; s < optimizer_slot_count(group->optimizer); s++)
+        if (!(tensor->slot[s] =
+                  memory_alloc(optim_slot_size(group, p, s), sizeof(float), "optimizer state", err)))
             return false;
     return true;
 }
@@ -199,8 +220,10 @@ void optim_free(Optim *optim) {
 size_t optim_state_bytes(const OptimPlan *plan, const Param *params, int param_count) {
     size_t bytes = 0;
     for (int i = 0; i < param_count; i++) {
-        const Optimizer *o = plan->role[params[i].role].optimizer;
-        if (o) bytes += param_size(&params[i]) * sizeof(float) * (size_t)slot_count(o);
+        OptimGroup group = {.optimizer = plan->role[params[i].role].optimizer,
+                            .hyper = plan->role[params[i].role].hyper};
+        for (int s = 0; group.optimizer && s < optimizer_slot_count(group.optimizer); s++)
+            bytes += optim_slot_size(&group, &params[i], s) * sizeof(float);
     }
     return bytes;
 }
@@ -209,10 +232,11 @@ size_t optim_state_bytes(const OptimPlan *plan, const Param *params, int param_c
 
 static void begin_step(Optim *optim, int64_t step, int64_t total_steps, double lr_factor, bool measure) {
     for (OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
+        g->age++;
         g->step = step;
         g->total_steps = total_steps;
         g->measure = measure;
-        g->temperature = g->saturated_frac = NAN;
+        g->temperature = g->saturated_frac = g->dual_progress = NAN;
         for (int i = 0; i < g->tensor_count; i++) {
             OptimTensor *t = &g->tensors[i];
             t->lr = optim->plan.role[t->param->role].lr * lr_factor;
@@ -235,7 +259,7 @@ static void run_phase(Optim *optim, Phase phase) {
             const Optimizer *o = task->group->optimizer;
             task->piece.work = work;
             task->piece.counted = task->counted;
-            task->counted[0] = task->counted[1] = 0;
+            memset(task->counted, 0, sizeof task->counted);
             if (phase == UPDATE) o->update(task->group, task->tensor, &task->piece);
             else if (o->observe) o->observe(task->group, task->tensor, &task->piece);
         }
@@ -251,13 +275,13 @@ static bool any_observes(const Optim *optim) {
 /* In the tasks' order, so that no number of threads changes the sums. */
 static void sum_counted(Optim *optim) {
     for (OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
-        double part = 0, whole = 0;
+        double sum[COUNTS] = {0};
         for (int i = 0; i < optim->task_count; i++)
-            if (optim->tasks[i].group == g) {
-                part += optim->tasks[i].counted[0];
-                whole += optim->tasks[i].counted[1];
-            }
-        if (whole > 0) g->saturated_frac = part / whole;
+            for (int k = 0; k < COUNTS && optim->tasks[i].group == g; k++)
+                sum[k] += optim->tasks[i].counted[k];
+        if (sum[COUNT_ALL] == 0) continue;
+        g->saturated_frac = sum[COUNT_SATURATED] / sum[COUNT_ALL];
+        g->dual_progress = sum[COUNT_DUAL];
     }
 }
 
@@ -271,4 +295,33 @@ bool optim_step(Optim *optim, int64_t step, int64_t total_steps, double lr_facto
     run_phase(optim, UPDATE);
     sum_counted(optim);
     return true;
+}
+
+void optim_show(Optim *optim, OptimWeights which) {
+#pragma omp parallel for num_threads(optim->threads) schedule(dynamic, 1)
+    for (int i = 0; i < optim->task_count; i++) {
+        const struct OptimTask *task = &optim->tasks[i];
+        const Optimizer *o = task->group->optimizer;
+        if (o->show && task->group->age > 0) o->show(task->group, task->tensor, &task->piece, which);
+    }
+}
+
+/* Parts of a fixed number, so that the number of threads does not change the sum. */
+double optim_sum(const OptimGroup *group, const OptimTensor *tensor,
+                 double (*part)(const OptimGroup *group, const OptimTensor *tensor, size_t begin,
+                                size_t end)) {
+    enum { PARTS = 64 };
+    double parts[PARTS] = {0}, sum = 0;
+    const size_t size = param_size(tensor->param), length = (size + PARTS - 1) / PARTS;
+#pragma omp parallel num_threads(group->threads) if (size > 1 << 16)
+    {
+        denormals_flush();
+#pragma omp for
+        for (int k = 0; k < PARTS; k++) {
+            size_t begin = (size_t)k * length, end = begin + length < size ? begin + length : size;
+            if (begin < end) parts[k] = part(group, tensor, begin, end);
+        }
+    }
+    for (int k = 0; k < PARTS; k++) sum += parts[k];
+    return sum;
 }

@@ -26,7 +26,7 @@ static const char *check(const void *hyper) {
 
 static void update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const Sgd *h = group->hyper;
-    const MomentumRule rule = momentum_rule(&h->momentum, group->step, false);
+    const MomentumRule rule = momentum_rule(&h->momentum, group->age, false);
     const float lr = (float)tensor->lr, wd = (float)tensor->weight_decay;
     const float l2 = h->coupled_decay ? wd : 0, decay = h->coupled_decay ? 0 : lr * wd;
     float *restrict w = tensor->param->w, *restrict m = tensor->slot[0];
@@ -44,8 +44,10 @@ const Optimizer optimizer_sgd = {
     .equation = "m <- beta m + (1 - dampening) g\nW <- (1 - lr wd) W - lr m",
     .source = "torch.optim.SGD",
     .differs = "decay is decoupled unless coupled_decay is set",
+    .cost = "one pass: reads 12 bytes a weight, writes 8",
     .lr = 1e-2,
     .weight_decay = 0,
+    .scale = SCALE_PROPORTIONAL,
     .fields = fields,
     .hyper_size = sizeof(Sgd),
     .check = check,

@@ -158,8 +158,8 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
     MuonMatrix x = muon_input(&h->muon, tensor, piece);
     if (group->measure) {
         double least = soft_map_saturation(h->temperature.map, h->temperature.eps) / group->temperature;
-        piece->counted[0] += least > 0 ? singular_values_above(least, x.X, x.n, x.m, x.work) : x.n;
-        piece->counted[1] += x.n;
+        piece->counted[COUNT_SATURATED] += least > 0 ? singular_values_above(least, x.X, x.n, x.m, x.work) : x.n;
+        piece->counted[COUNT_ALL] += x.n;
     }
     soften(h, group->temperature, &x);
     muon_apply(&h->muon, tensor, piece, &x);
@@ -176,8 +176,10 @@ const Optimizer optimizer_softmuon = {
     .differs =
         "the soft phase is converged (soft_iteration coupled is the authors'); tanh and clip go through a\n"
         "double-precision eigendecomposition, exact and slow",
+    .cost = "Muon's; singular values once",
     .lr = 0.02,
     .weight_decay = 0,
+    .scale = SCALE_IGNORED_WHILE_HARD,
     .fields = fields,
     .hyper_size = sizeof(SoftMuon),
     .check = check,

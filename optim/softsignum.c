@@ -30,7 +30,7 @@ static const char *check(const void *hyper) {
 static void observe(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const SoftSignum *h = group->hyper;
     if (!temperature_is_due(group, &h->temperature)) return;
-    const MomentumRule rule = momentum_rule(&h->momentum, group->step, false);
+    const MomentumRule rule = momentum_rule(&h->momentum, group->age, false);
     float *restrict m = tensor->slot[0];
     const float *restrict g = tensor->param->g;
     for (size_t i = piece->begin; i < piece->end; i++) m[i] = rule.keep * m[i] + rule.gain * g[i];
@@ -73,14 +73,14 @@ static void count_saturated(float least, MomentumRule rule, const OptimTensor *t
         float x = fabsf(rule.own * m[i] + rule.ahead * g[i]);
         count += x >= least && x > 0;
     }
-    piece->counted[0] += (double)count;
-    piece->counted[1] += (double)(piece->end - piece->begin);
+    piece->counted[COUNT_SATURATED] += (double)count;
+    piece->counted[COUNT_ALL] += (double)(piece->end - piece->begin);
 }
 
 static void update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const SoftSignum *h = group->hyper;
     const bool done = group->scalars[SCALAR_MEASURED_STEP] == (double)group->step;
-    const MomentumRule rule = momentum_rule(&h->momentum, group->step, done);
+    const MomentumRule rule = momentum_rule(&h->momentum, group->age, done);
     const float tau = (float)group->temperature;
     switch (isinf(tau) ? MAP_SIGN : (SoftMap)h->temperature.map) {
     case MAP_SIGN: step(MAP_SIGN, 1, rule, tensor, piece); break;
@@ -98,8 +98,10 @@ const Optimizer optimizer_softsignum = {
     .equation = "m <- beta m + (1 - beta) g\nW <- (1 - lr wd) W - lr map(tau m)",
     .source = "arXiv 2605.31371",
     .differs = "the authors' options that scale lr by the norm of all gradients are left out",
+    .cost = "one pass: reads 12 bytes a weight, writes 8; statistics once",
     .lr = 3e-4,
     .weight_decay = 0.1,
+    .scale = SCALE_IGNORED_WHILE_HARD,
     .fields = fields,
     .hyper_size = sizeof(SoftSignum),
     .check = check,

@@ -116,8 +116,8 @@ static void account_update(const OptimGroup *group, const OptimTensor *tensor, c
     tensor->param->g[piece->begin] = (float)tensor->lr;
     if (piece->work) piece->work[1000 * (size_t)piece->rows + 99] = 1;
     if (group->measure) {
-        piece->counted[0] += 1e-3 * (double)(piece->end - piece->begin);
-        piece->counted[1] += (double)(piece->end - piece->begin);
+        piece->counted[COUNT_SATURATED] += 1e-3 * (double)(piece->end - piece->begin);
+        piece->counted[COUNT_ALL] += (double)(piece->end - piece->begin);
     }
 }
 
@@ -350,12 +350,12 @@ static void threads_should_not_change_a_bit(void **state) {
 static void step_in_uneven_slices(World *world, int step) {
     OptimGroup *group = &world->optim.groups[0];
     Error err;
-    group->step = step;
+    group->age = group->step = step;
     group->total_steps = STEPS;
     for (int phase = 0; phase < 2; phase++) {
         for (int t = 0; t < group->tensor_count; t++) {
             OptimTensor *tensor = &group->tensors[t];
-            double counted[2] = {0, 0};
+            double counted[COUNTS] = {0};
             size_t whole = param_size(tensor->param), length = 1;
             tensor->lr = 0.01;
             tensor->weight_decay = 0.1;
@@ -403,10 +403,11 @@ static void saved_state_should_continue_with_the_same_bits(void **state) {
                 const OptimTensor *from = &straight.optim.groups[0].tensors[t];
                 for (int s = 0; (*o)->slots && (*o)->slots[s]; s++)
                     memcpy(resumed.optim.groups[0].tensors[t].slot[s], from->slot[s],
-                           param_size(from->param) * sizeof(float));
+                           optim_slot_size(&straight.optim.groups[0], from->param, s) * sizeof(float));
             }
             memcpy(resumed.optim.groups[0].scalars, straight.optim.groups[0].scalars,
                    sizeof straight.optim.groups[0].scalars);
+            resumed.optim.groups[0].age = stop;
             for (int step = stop + 1; step <= STEPS; step++) {
                 world_draw(&straight, step, 1e-3f);
                 world_draw(&resumed, step, 1e-3f);
