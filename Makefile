@@ -36,8 +36,9 @@ say     = $(if $(V),,@echo "  $(1)	$@";)
 
 # ---- programs ------------------------------------------------------------------------------------------------
 PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb optim_replay
+BINARIES = $(PROGRAMS:%=$(OUT)/bin/%) $(OUT)/bin/bench
 MAINS    = train_gpt.c data/prepare.c scripts/compare.c scripts/gpt2_check.c scripts/extract_rdb.c \
-           scripts/optim_replay.c
+           scripts/optim_replay.c scripts/bench.c
 LIB_OBJ  = $(patsubst %.c,$(OUT)/%.o,$(filter-out $(MAINS),$(wildcard core/*.c model/*.c optim/*.c data/*.c train/*.c)))
 LIB      = $(OUT)/libtrain_gpt.a
 TESTS    = $(patsubst test/%.c,$(OUT)/bin/%,$(wildcard test/test_*.c))
@@ -46,7 +47,7 @@ all: $(PROGRAMS) ## build the programs (the default)
 
 $(PROGRAMS): %: $(OUT)/bin/%
 	@ln -sf $< $@
-build-all: $(PROGRAMS:%=$(OUT)/bin/%) $(TESTS)
+build-all: $(BINARIES) $(TESTS)
 .PHONY: all build-all $(PROGRAMS)
 
 $(OUT)/bin/train_gpt:   $(OUT)/train_gpt.o
@@ -55,10 +56,11 @@ $(OUT)/bin/compare:     $(OUT)/scripts/compare.o
 $(OUT)/bin/gpt2_check:  $(OUT)/scripts/gpt2_check.o
 $(OUT)/bin/extract_rdb: $(OUT)/scripts/extract_rdb.o
 $(OUT)/bin/optim_replay: $(OUT)/scripts/optim_replay.o
+$(OUT)/bin/bench:       $(OUT)/scripts/bench.o
 $(TESTS): $(OUT)/bin/%: $(OUT)/test/%.o
 $(TESTS): LIBS += $(shell pkg-config --libs cmocka)
 
-$(PROGRAMS:%=$(OUT)/bin/%) $(TESTS): $(LIB)
+$(BINARIES) $(TESTS): $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(CC) $(MODE) -fopenmp $(filter %.o,$^) $(LIB) $(LIBS) -o $@
 
@@ -71,7 +73,8 @@ $(OUT)/%.o: %.c $(OUT)/flags
 	$(call say,CC) $(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
 # The run log records flags and commit; `stamp` files change only when what they hold does.
-$(OUT)/train/runlog.o: $(OUT)/commit
+$(OUT)/train/runlog.o $(OUT)/scripts/bench.o: $(OUT)/commit
+$(OUT)/scripts/bench.o: CFLAGS += -DTRAIN_GPT_COMMIT='"$(COMMIT)"'
 $(OUT)/train/runlog.o: CFLAGS += -DTRAIN_GPT_CFLAGS='"$(strip $(MODE) $(FP))"' -DTRAIN_GPT_COMMIT='"$(COMMIT)"'
 COMMIT = $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
 
@@ -95,11 +98,15 @@ quickstart: ## from nothing to a comparison: install, build, corpus, tokenizer, 
 test: build-all ## prove the program; ends with "N passed, N failed"
 	@test/run.sh $(OUT)/bin
 
-docs: train_gpt ## write docs/config.md from the declarations in the source
+docs: train_gpt ## write docs/config.md and docs/optimizers.md from the declarations in the source
 	./train_gpt --docs-config > docs/config.md
+	./train_gpt --docs-optimizers > docs/optimizers.md
 
 lint: train_gpt ## warnings as errors with gcc and clang, clang-tidy, cppcheck, include rule, shellcheck, generated docs
 	@test/lint.sh
+
+bench: $(OUT)/bin/bench ## time training steps of small and large models (make bench ARGS=--help)
+	@$< $(ARGS)
 
 # PyTorch is no dependency: it lives in an environment of its own. Newest from PyPI, about 1 GB.
 bench-peers: train_gpt ## time a training step against PyTorch (makes a Python environment in build/peers)
@@ -113,6 +120,6 @@ help: ## this list
 
 clean: ## remove everything that was built (data/ and runs/ stay)
 	rm -rf build $(PROGRAMS)
-.PHONY: deps quickstart test docs lint bench-peers help clean
+.PHONY: deps quickstart test docs lint bench bench-peers help clean
 
 -include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d)

@@ -399,11 +399,12 @@ static void session_free(Session *s) {
 
 static void print_usage(FILE *out) {
     fputs("usage: train_gpt CONFIG.json [section.key=value ...] [--dry-run]\n"
-          "       train_gpt --help | --list-optimizers | --describe NAME | --docs-config\n\n"
+          "       train_gpt --help | --list-optimizers | --describe NAME | --docs-config | --docs-optimizers\n\n"
           "  --dry-run          print the plan (parameters, memory, FLOPs, time) and stop\n"
           "  --list-optimizers  every optimizer, a line each\n"
           "  --describe NAME    an optimizer's equation, source and hyper-parameters\n"
-          "  --docs-config      this reference as Markdown (docs/config.md)\n\n",
+          "  --docs-config      this reference as Markdown (docs/config.md)\n"
+          "  --docs-optimizers  every optimizer as Markdown (docs/optimizers.md)\n\n",
           out);
 }
 
@@ -469,6 +470,8 @@ int main(int argc, char **argv) {
         config_list_optimizers(stdout);
     } else if (strcmp(word, "--docs-config") == 0) {
         config_print_markdown(stdout);
+    } else if (strcmp(word, "--docs-optimizers") == 0) {
+        config_print_optimizers_markdown(stdout);
     } else if (strcmp(word, "--describe") == 0) {
         if (!config_describe(stdout, argc > 2 ? argv[2] : "", &err)) return error_print(&err);
     } else if (!train_command(argc, argv, &err)) {

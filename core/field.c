@@ -175,6 +175,18 @@ const Field *field_find(const Field *fields, const char *name) {
     return NULL;
 }
 
+bool field_set_words(const Field *const tables[2], void *const objects[2], const char *words, Error *err) {
+    char name[64], value[64];
+    for (int length; sscanf(words, " %63[^= ]=%63[^ ]%n", name, value, &length) == 2; words += length) {
+        int table = field_find(tables[0], name) ? 0 : 1;
+        const Field *field = field_find(tables[table], name);
+        if (!field) return error_set(err, ERR_CONFIG, "%s: no such setting", name);
+        if (!field_set(field, objects[table], value, err)) return false;
+    }
+    return words[strspn(words, " ")] == '\0' ||
+           error_set(err, ERR_CONFIG, "\"%s\" is not name=value", words);
+}
+
 char *field_text(const Field *field, const void *object, char *out, size_t size) {
     const void *value = member_const(field, object);
     switch (field->type) {
@@ -194,10 +206,6 @@ char *field_text(const Field *field, const void *object, char *out, size_t size)
     case FIELD_TEXT: snprintf(out, size, "%s", (const char *)value); break;
     }
     return out;
-}
-
-double field_real(const Field *field, const void *object) {
-    return *(const double *)member_const(field, object);
 }
 
 /* --------------------------------------------------------------------------------------------- spelling */

@@ -44,14 +44,14 @@ const Field *field_find(const Field *fields, const char *name);
  * caller prefixes it) when the type or the range does not fit. Numbers take the whole text, or fail. */
 bool field_set(const Field *field, void *object, const char *text, Error *err);
 
+/* Sets fields from "name=value name=value"; each name is looked up in two tables (the second may be NULL). */
+bool field_set_words(const Field *const tables[2], void *const objects[2], const char *words, Error *err);
+
 /* The member's value as text, so that field_set(field_text()) gives the same bits back. Returns `out`. */
 char *field_text(const Field *field, const void *object, char *out, size_t size);
 
 /* What the field takes, to end a sentence: "an integer in [1,inf)", "one of a|b|c". Returns `out`. */
 char *field_expects(const Field *field, char *out, size_t size);
-
-/* The member's value, for fields of that type. */
-double field_real(const Field *field, const void *object);
 
 /* The name among `names` (NULL-terminated) nearest to `word` by edit distance, or NULL if none is near
  * enough to suggest. */

@@ -86,18 +86,11 @@ static inline double golden_distance(const cJSON *lists, const Param *params, in
 /* The optimizer's hyper-parameters: its defaults, then "name=value name=value". Free with free. */
 static inline void *golden_hyper(const Optimizer *optimizer, const char *settings) {
     void *hyper = calloc(1, optimizer->hyper_size + 1);
-    char text[512], *rest = text, *word;
     Error err;
     field_defaults(optimizer->fields, hyper);
-    snprintf(text, sizeof text, "%s", settings);
-    while ((word = strsep(&rest, " ")) != NULL) {
-        char *value = strchr(word, '=');
-        if (value == NULL) continue;
-        *value++ = '\0';
-        const Field *field = field_find(optimizer->fields, word);
-        if (field == NULL) fail_msg("%s has no field %s", optimizer->name, word);
-        if (!field_set(field, hyper, value, &err)) fail_msg("%s.%s: %s", optimizer->name, word, err.text);
-    }
+    if (!field_set_words((const Field *const[2]){optimizer->fields}, (void *const[2]){hyper}, settings,
+                         &err))
+        fail_msg("%s: %s", optimizer->name, err.text);
     return hyper;
 }
 

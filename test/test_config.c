@@ -70,7 +70,9 @@ static void what_is_written_should_be_read(void **state) {
     assert_string_equal(config.sample.prompt, "M\xc3\xbcller\n");
     assert_string_equal(config.run.dir, "/tmp/r");
     const Field *beta2 = field_find(optimizer_find("adamw")->fields, "beta2");
-    assert_true(field_real(beta2, config.optimizer.role[ROLE_HEAD].hyper) == 0.99);
+    char text[64];
+    assert_string_equal(field_text(beta2, config.optimizer.role[ROLE_HEAD].hyper, text, sizeof text),
+                        "0.99");
 }
 
 static void every_default_should_pass_its_own_range(void **state) {
@@ -475,6 +477,48 @@ static void overrides_should_work_on_a_config_that_a_run_wrote(void **state) {
     assert_true(config.optimizer.role[ROLE_HEAD].lr == 0.25);
 }
 
+/* The reading takes the place of defaults, whatever the order of keys, and the file wins over it. */
+static void every_reading_should_set_what_it_says(void **state) {
+    (void)state;
+    int readings = 0;
+    for (const Optimizer *const *o = OPTIMIZERS; *o; o++)
+        for (const Preset *preset = (*o)->presets; preset && preset->name; preset++, readings++) {
+            char name[128], as[128];
+            snprintf(name, sizeof name, "optimizer.name=%s", (*o)->name);
+            snprintf(as, sizeof as, "optimizer.as=%s", preset->name);
+            if (!loads("{" TRAIN "}", as, name, NULL)) fail_msg("%s", err.text);
+            const OptimizerChoice *choice = &config.chosen[CHOICE_MAIN];
+            assert_ptr_equal(choice->preset, preset);
+            OptimizerChoice said = {.lr = (*o)->lr, .weight_decay = (*o)->weight_decay};
+            said.hyper = calloc(1, (*o)->hyper_size + 1);
+            field_defaults((*o)->fields, said.hyper);
+            assert_true(field_set_words((const Field *[]){RATE_FIELDS, (*o)->fields},
+                                        (void *[]){&said, said.hyper}, preset->settings, &err));
+            assert_true(choice->lr == said.lr && choice->weight_decay == said.weight_decay);
+            if ((*o)->hyper_size) assert_memory_equal(choice->hyper, said.hyper, (*o)->hyper_size);
+            free(said.hyper);
+            if (!loads("{" TRAIN "}", as, name, "optimizer.lr=0.123")) fail_msg("%s", err.text);
+            assert_true(config.chosen[CHOICE_MAIN].lr == 0.123);
+            char *json = config_to_json(&config);
+            assert_non_null(strstr(json, "\"as\""));
+            free(json);
+        }
+    assert_true(readings > 0);
+}
+
+static void readings_that_a_method_does_not_have_should_be_refused(void **state) {
+    (void)state;
+    refused_with(WITH("\"optimizer\":{\"name\":\"adamw\",\"as\":\"official\"}"),
+                 "optimizer.as: adamw has one reading only; remove it");
+    refused_with(
+        WITH("\"optimizer\":{\"name\":\"softsignum\",\"as\":\"offical\"}"),
+        "optimizer.as: the text \"offical\" is no reading of softsignum; write one of paper|official");
+    refused_with(WITH("\"optimizer\":{\"name\":\"softsignum\",\"as\":3}"),
+                 "optimizer.as: 3 is no reading of softsignum; write one of paper|official");
+    refused_with(WITH("\"optimizer\":{\"roles\":{\"head\":{\"as\":\"paper\"}}}"),
+                 "optimizer.roles.head.as: unknown key; known here: name, lr, weight_decay");
+}
+
 static int allocations_left;
 
 static void *allocate_or_fail(size_t size) {
@@ -517,6 +561,7 @@ static char *printed(void (*print)(FILE *)) {
 static void help_and_reference_should_name_every_key_in_100_columns(void **state) {
     (void)state;
     char *help = printed(config_print_help), *markdown = printed(config_print_markdown), word[128];
+    char *optimizers = printed(config_print_optimizers_markdown);
     for (const Section *s = CONFIG_SECTIONS; s->name; s++)
         for (const Field *f = s->fields; f->name; f++) {
             snprintf(word, sizeof word, "\n  %s.%s=%s", s->name, f->name, f->default_value);
@@ -524,6 +569,12 @@ static void help_and_reference_should_name_every_key_in_100_columns(void **state
             snprintf(word, sizeof word, "\n| `%s` | ", f->name);
             assert_non_null(strstr(markdown, word));
         }
+    for (const Optimizer *const *o = OPTIMIZERS; *o; o++) {
+        snprintf(word, sizeof word, "\n## %s: `\"name\": \"%s\"`\n", (*o)->title, (*o)->name);
+        assert_non_null(strstr(optimizers, word));
+        assert_non_null(strstr(optimizers, (*o)->cost));
+    }
+    free(optimizers);
     for (const char *line = help; *line; line += strcspn(line, "\n") + 1)
         assert_true(strcspn(line, "\n") <= 100);
     free(help);
@@ -541,6 +592,7 @@ static void every_optimizer_should_be_listed_and_described(void **state) {
         assert_true(config_describe(file, (*o)->name, &err));
         fclose(file);
         for (const Field *f = (*o)->fields; f && f->name; f++) assert_non_null(strstr(text, f->name));
+        for (const Preset *p = (*o)->presets; p && p->name; p++) assert_non_null(strstr(text, p->name));
         free(text);
     }
     free(list);
@@ -589,6 +641,8 @@ int main(void) {
         cmocka_unit_test(optimizers_with_nothing_to_do_should_be_refused),
         cmocka_unit_test(the_effective_config_should_read_back_to_itself),
         cmocka_unit_test(overrides_should_work_on_a_config_that_a_run_wrote),
+        cmocka_unit_test(every_reading_should_set_what_it_says),
+        cmocka_unit_test(readings_that_a_method_does_not_have_should_be_refused),
         cmocka_unit_test(running_out_of_memory_should_fail_cleanly),
         cmocka_unit_test(help_and_reference_should_name_every_key_in_100_columns),
         cmocka_unit_test(every_optimizer_should_be_listed_and_described),

@@ -190,7 +190,33 @@ static const Optimizer *read_name(Problems *p, const char *path, const cJSON *ob
     return NULL;
 }
 
+static const char *const NO_KEYS[] = {NULL};
 static const char *const NAME_ONLY[] = {"name", NULL};
+static const char *const CHOICE_KEYS[] = {"name", "as", NULL};
+
+/* "as": the reading of a method that the other keys then change. */
+static void read_preset(Problems *p, const char *path, const cJSON *object, OptimizerChoice *choice) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, "as");
+    const Optimizer *o = choice->optimizer;
+    char found[64], known[256] = "";
+    Error err;
+    if (!item) return;
+    if (cJSON_IsString(item) || cJSON_IsRaw(item)) choice->preset = optimizer_preset(o, item->valuestring);
+    if (choice->preset) {
+        if (!field_set_words((const Field *[]){RATE_FIELDS, o->fields}, (void *[]){choice, choice->hyper},
+                             choice->preset->settings, &err))
+            problem(p, "%s.as: %s", path, err.text);
+        return;
+    }
+    for (const Preset *preset = o->presets; preset && preset->name; preset++) {
+        size_t n = strlen(known);
+        snprintf(known + n, sizeof known - n, "%s%s", n ? "|" : "", preset->name);
+    }
+    if (*known)
+        problem(p, "%s.as: %s is no reading of %s; write one of %s", path,
+                found_text(item, found, sizeof found), o->name, known);
+    else problem(p, "%s.as: %s has one reading only; remove it", path, o->name);
+}
 
 /* Reads an optimizer object (rates, hyper-parameters and the keys in `others`); object NULL: defaults.
  * False if it names no optimizer. */
@@ -205,12 +231,16 @@ static bool read_choice(Problems *p, const char *path, const cJSON *object, cons
         }
         return false;
     }
-    *choice = (OptimizerChoice){o, calloc(1, o->hyper_size ? o->hyper_size : 1), o->lr, o->weight_decay};
+    *choice = (OptimizerChoice){.optimizer = o,
+                                .hyper = calloc(1, o->hyper_size ? o->hyper_size : 1),
+                                .lr = o->lr,
+                                .weight_decay = o->weight_decay};
     if (!choice->hyper) {
         problem(p, "%s: out of memory", path);
         return false;
     }
     field_defaults(o->fields, choice->hyper);
+    read_preset(p, path, object, choice);
 
     int before = p->count;
     Shape shape = {{RATE_FIELDS, o->fields}, {choice, choice->hyper}, others};
@@ -231,7 +261,7 @@ static bool read_role(Problems *p, const cJSON *object, Role role, OptimizerChoi
         read_object(p, path, object, &shape);
         return true;
     }
-    bool named = read_choice(p, path, object, "", NAME_ONLY, own);
+    bool named = read_choice(p, path, object, "", CHOICE_KEYS, own);
     if (cJSON_GetObjectItemCaseSensitive(object, "weight_decay")) rates->weight_decay = own->weight_decay;
     return named;
 }
@@ -257,7 +287,7 @@ static void resolve_roles(Problems *p, Config *config, const OptimizerChoice rat
     for (int role = 0; role < ROLE_COUNT; role++) {
         OptimizerChoice *choice = &config->chosen[CHOICE_ROLE + role];
         if (!choice->optimizer) choice = takes(first->optimizer, role) ? first : aux;
-        if (!choice->optimizer && !read_choice(p, "optimizer.aux", NULL, "adamw", NAME_ONLY, aux)) return;
+        if (!choice->optimizer && !read_choice(p, "optimizer.aux", NULL, "adamw", CHOICE_KEYS, aux)) return;
         if (!(choice->optimizer->roles & ROLE_BIT(role)))
             problem(p, "optimizer.%s%s.name: %s cannot update the role %s; name another",
                     choice == aux ? "aux" : "roles.", choice == aux ? "" : ROLE_NAMES[role],
@@ -274,7 +304,7 @@ static void resolve_roles(Problems *p, Config *config, const OptimizerChoice rat
 }
 
 static void read_optimizer(Problems *p, Config *config, const cJSON *object) {
-    static const char *const others[] = {"name", "aux", "roles", NULL};
+    static const char *const others[] = {"name", "as", "aux", "roles", NULL};
     const char *role_names[ROLE_COUNT + 1] = {0};
     memcpy(role_names, ROLE_NAMES, sizeof ROLE_NAMES);
     if (object && !is_object(p, "optimizer", object)) return;
@@ -284,7 +314,7 @@ static void read_optimizer(Problems *p, Config *config, const cJSON *object) {
 
     bool named = read_choice(p, "optimizer", object, "adamw", others, &config->chosen[CHOICE_MAIN]);
     if (aux && is_object(p, "optimizer.aux", aux))
-        named &= read_choice(p, "optimizer.aux", aux, "adamw", NAME_ONLY, &config->chosen[CHOICE_AUX]);
+        named &= read_choice(p, "optimizer.aux", aux, "adamw", CHOICE_KEYS, &config->chosen[CHOICE_AUX]);
     if (roles && is_object(p, "optimizer.roles", roles)) {
         read_object(p, "optimizer.roles", roles, &(Shape){.others = role_names});
     }
@@ -346,9 +376,10 @@ static void check_budget(Problems *p, const Config *c, int64_t step_tokens) {
         problem(p, "train: only one of steps, tokens, epochs may be above 0; found %lld, %lld, %g",
                 (long long)t->steps, (long long)t->tokens, t->epochs);
     if (t->tokens > 0 && t->tokens < step_tokens)
-        problem(p,
-                "train.tokens: %lld is less than one step, %lld (batch_size * grad_accum * model.block_size)",
-                (long long)t->tokens, (long long)step_tokens);
+        problem(
+            p,
+            "train.tokens: %lld is less than one step, %lld (batch_size * grad_accum * model.block_size)",
+            (long long)t->tokens, (long long)step_tokens);
     Error err;
     if (budgets == 1 && t->steps > 0 && clean(p, "schedule") &&
         !schedule_check(&c->schedule, t->steps, &err))
@@ -375,7 +406,7 @@ static void read_sections(Problems *p, Config *config, const cJSON *root) {
         const cJSON *object = cJSON_GetObjectItemCaseSensitive(root, s->name);
         field_defaults(s->fields, section);
         if (object && is_object(p, s->name, object))
-            read_object(p, s->name, object, &(Shape){{s->fields}, {section}, &(const char *const){NULL}});
+            read_object(p, s->name, object, &(Shape){{s->fields}, {section}, NO_KEYS});
     }
     read_optimizer(p, config, cJSON_GetObjectItemCaseSensitive(root, "optimizer"));
     check_together(p, config);
@@ -430,6 +461,7 @@ static bool write_fields(cJSON *object, const Field *fields, const void *values)
 
 static bool write_choice(cJSON *object, const OptimizerChoice *choice) {
     return cJSON_AddStringToObject(object, "name", choice->optimizer->name) &&
+           (!choice->preset || cJSON_AddStringToObject(object, "as", choice->preset->name)) &&
            write_fields(object, RATE_FIELDS, choice) &&
            write_fields(object, choice->optimizer->fields, choice->hyper);
 }
@@ -439,8 +471,9 @@ static bool write_choice(cJSON *object, const OptimizerChoice *choice) {
 static bool write_role(cJSON *roles, const Config *config, int role) {
     const OptimizerChoice *own = &config->chosen[CHOICE_ROLE + role], *choice = config->chosen;
     while (choice->hyper != config->optimizer.role[role].hyper) choice++;
-    OptimizerChoice rates = {choice->optimizer, choice->hyper, config->optimizer.role[role].lr,
-                             config->optimizer.role[role].weight_decay};
+    OptimizerChoice rates = *choice;
+    rates.lr = config->optimizer.role[role].lr;
+    rates.weight_decay = config->optimizer.role[role].weight_decay;
     bool lr = rates.lr != choice->lr;
     bool decay = rates.weight_decay != choice->weight_decay || role == ROLE_VECTOR;
     if (choice != own && !lr && !decay) return true;

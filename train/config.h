@@ -65,6 +65,7 @@ typedef struct RunSection {
 /* One optimizer object of the config. */
 typedef struct OptimizerChoice {
     const Optimizer *optimizer; /* NULL: none */
+    const Preset *preset;       /* NULL unless "as" names one: its values took the place of defaults */
     void *hyper;                /* filled from the optimizer's fields; never NULL beside an optimizer */
     double lr, weight_decay;
 } OptimizerChoice;
@@ -104,6 +105,7 @@ char *config_to_json(const Config *config);
 void config_print_help(FILE *out);      /* every section and key: type, default, range, one line */
 void config_list_optimizers(FILE *out); /* a line each, with defaults */
 void config_print_markdown(FILE *out);  /* docs/config.md */
+void config_print_optimizers_markdown(FILE *out);                        /* docs/optimizers.md */
 bool config_describe(FILE *out, const char *optimizer_name, Error *err); /* ERR_CONFIG: no such optimizer */
 
 #endif

@@ -1,6 +1,7 @@
 /* config_help.c: what can be written in a config, as text for people: --help, --list-optimizers, --describe
- * and docs/config.md. All of it comes from the tables in schema.c and from the optimizers' own. */
+ * docs/config.md and docs/optimizers.md. All of it comes from the tables in schema.c and from the optimizers' own. */
 #include "train/schema.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define COLUMNS 100
@@ -69,11 +70,27 @@ static const char *roles_text(const Optimizer *o, char *out, size_t size) {
     return out;
 }
 
-/* Bytes of state for a weight. */
+/* Bytes of state for a weight; slots of a shape of their own are counted for a large square matrix. */
 static int state_bytes(const Optimizer *o) {
-    int slots = 0;
-    while (o->slots && o->slots[slots]) slots++;
-    return slots * (int)sizeof(float);
+    enum { SIDE = 1024 };
+    char *hyper = calloc(1, o->hyper_size + 1);
+    size_t floats = 0;
+    if (hyper) field_defaults(o->fields, hyper);
+    for (int slot = 0; hyper && slot < optimizer_slot_count(o); slot++)
+        floats += o->slot_size ? o->slot_size(hyper, slot, SIDE, SIDE) : SIDE * SIDE;
+    free(hyper);
+    return (int)((floats * sizeof(float) + SIDE * SIDE / 2) / (SIDE * SIDE));
+}
+
+static void print_names(FILE *out, const char *before, const char *const *names) {
+    for (int i = 0; names && names[i]; i++) fprintf(out, "%s%s", i ? ", " : before, names[i]);
+}
+
+/* "4 bytes a weight: momentum; scalars median, mad" */
+static void print_state(FILE *out, const Optimizer *o) {
+    fprintf(out, "%d bytes a weight", state_bytes(o));
+    print_names(out, ": ", o->slots);
+    print_names(out, "; scalars ", o->scalars);
 }
 
 void config_print_help(FILE *out) {
@@ -133,9 +150,16 @@ bool config_describe(FILE *out, const char *name, Error *err) {
         print_wrapped(out, 9, 9, o->differs);
     }
     fprintf(out, "updates  %s\n", roles_text(o, roles, sizeof roles));
-    fprintf(out, "state    %d bytes a weight", state_bytes(o));
-    for (int i = 0; o->slots && o->slots[i]; i++) fprintf(out, "%s%s", i ? ", " : ": ", o->slots[i]);
-    fprintf(out, "\n\nsettings with their defaults\n");
+    fprintf(out, "state    ");
+    print_state(out, o);
+    fprintf(out, "\ncost     ");
+    print_wrapped(out, 9, 9, o->cost);
+    if (o->presets) fprintf(out, "\nreadings of the method, \"as\"\n");
+    for (const Preset *p = o->presets; p && p->name; p++) {
+        print_wrapped(out, fprintf(out, "  %-10s", p->name), 12, p->doc);
+        if (*p->settings) print_wrapped(out, fprintf(out, "%12s", ""), 12, p->settings);
+    }
+    fprintf(out, "\nsettings with their defaults\n");
     print_fields(out, "optimizer", RATE_FIELDS, o);
     print_fields(out, "optimizer", o->fields, o);
     return true;
@@ -165,14 +189,29 @@ static void print_table_head(FILE *out) {
     fprintf(out, "| key | default | range | |\n|---|---|---|---|\n");
 }
 
+/* Text with its line ends as blanks. */
+static void print_item(FILE *out, const char *head, const char *text) {
+    fprintf(out, "- %s: ", head);
+    for (; *text; text++) fputc(*text == '\n' ? ' ' : *text, out);
+    fputc('\n', out);
+}
+
 static void print_optimizer_markdown(FILE *out, const Optimizer *o) {
     char roles[128];
-    fprintf(out, "\n### %s: `\"name\": \"%s\"`\n\n", o->title, o->name);
+    fprintf(out, "\n## %s: `\"name\": \"%s\"`\n\n", o->title, o->name);
     print_lines(out, "    ", o->equation);
-    fprintf(out, "\nSource: %s.", o->source);
-    if (*o->differs) fprintf(out, " Differs: %s.", o->differs);
-    fprintf(out, " Updates: %s. State: %d bytes a weight.\n\n", roles_text(o, roles, sizeof roles),
-            state_bytes(o));
+    fputc('\n', out);
+    print_item(out, "Source", o->source);
+    if (*o->differs) print_item(out, "Differs", o->differs);
+    print_item(out, "Updates", roles_text(o, roles, sizeof roles));
+    fprintf(out, "- State: ");
+    print_state(out, o);
+    fputc('\n', out);
+    print_item(out, "Cost of a step", o->cost);
+    for (const Preset *p = o->presets; p && p->name; p++)
+        fprintf(out, "- `\"as\": \"%s\"`: %s%s%s%s\n", p->name, p->doc, *p->settings ? " (`" : "",
+                p->settings, *p->settings ? "`)" : "");
+    fputc('\n', out);
     print_table_head(out);
     print_rows(out, RATE_FIELDS, o);
     print_rows(out, o->fields, o);
@@ -181,7 +220,7 @@ static void print_optimizer_markdown(FILE *out, const Optimizer *o) {
 static const char MARKDOWN_HEAD[] =
     "# Config reference\n"
     "\n"
-    "Written by `./train_gpt --docs-config` from the tables in train/schema.c and optim/*.c; do not edit.\n"
+    "Written by `./train_gpt --docs-config` from the tables in train/schema.c; do not edit.\n"
     "\n"
     "A config is one JSON file: an object of sections, each an object of keys. What is not written has its\n"
     "default; what is not known here is an error. Any key can be set on the command line, later ones win:\n"
@@ -202,12 +241,29 @@ static const char MARKDOWN_OPTIMIZER[] =
     "tied to the embedding) or `vector` (biases, LayerNorms).\n"
     "\n"
     "- `name` (default `adamw`) updates every role if it can; an optimizer for matrices alone updates `matrix`.\n"
+    "- `as` chooses a published reading of the method, where it has several: `paper` or `official` (the authors'\n"
+    "  code). The other keys change it further.\n"
     "- `aux` updates the roles that are left; `adamw` with its defaults where none is written. One that has\n"
     "  nothing to update is an error.\n"
     "- `roles.<role>` changes `lr` or `weight_decay` for the tensors of one role, or, with a `name`, gives the\n"
     "  role an optimizer of its own with settings of its own.\n"
     "- `weight_decay` holds for `matrix`, `embedding` and `head`. Vectors do not decay unless\n"
-    "  `roles.vector.weight_decay` says so.\n";
+    "  `roles.vector.weight_decay` says so.\n"
+    "- What each optimizer takes beside `lr` and `weight_decay` is in [optimizers.md](optimizers.md).\n";
+
+static const char OPTIMIZERS_HEAD[] =
+    "# Optimizers\n"
+    "\n"
+    "Written by `./train_gpt --docs-optimizers` from the declarations in optim/*.c; do not edit. Every one matches\n"
+    "a float64 reference of its definition over at least 20 steps (test/golden/optim).\n"
+    "\n"
+    "Symbols: W weights, g their gradient, t the step, T all steps, lr and wd the settings `lr` and `weight_decay`.\n"
+    "A matrix has a row for each output. `make bench-optim` measures milliseconds and memory on GPT-2 124M's\n"
+    "tensors; `optim_replay` ([optim_replay.md](optim_replay.md)) applies any of these to your own gradients;\n"
+    "[adding_an_optimizer.md](adding_an_optimizer.md) shows how to write another.\n"
+    "\n"
+    "| name | method | bytes a weight | updates |\n"
+    "|---|---|---|---|\n";
 
 void config_print_markdown(FILE *out) {
     fputs(MARKDOWN_HEAD, out);
@@ -217,5 +273,13 @@ void config_print_markdown(FILE *out) {
         print_rows(out, s->fields, NULL);
     }
     fputs(MARKDOWN_OPTIMIZER, out);
+}
+
+void config_print_optimizers_markdown(FILE *out) {
+    char roles[128];
+    fputs(OPTIMIZERS_HEAD, out);
+    for (const Optimizer *const *o = OPTIMIZERS; *o; o++)
+        fprintf(out, "| `%s` | %s | %d | %s |\n", (*o)->name, (*o)->title, state_bytes(*o),
+                roles_text(*o, roles, sizeof roles));
     for (const Optimizer *const *o = OPTIMIZERS; *o; o++) print_optimizer_markdown(out, *o);
 }
