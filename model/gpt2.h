@@ -39,6 +39,22 @@ typedef struct Tensors {
     float *lnfw, *lnfb;   /* (C) */
 } Tensors;
 
+/* Where a thread's time goes. What is left of it, the thread waits for others. */
+typedef enum GPT2Section {
+    SECTION_FORWARD, /* products of the linear layers: forward, */
+    SECTION_DX,      /* gradient of the input, */
+    SECTION_DW,      /* gradient of the weight */
+    SECTION_HEAD,    /* all three of the head */
+    SECTION_ATTENTION,
+    SECTION_NORM,
+    SECTION_GELU,
+    SECTION_LOSS,
+    SECTION_OTHER, /* embeddings, transposes */
+    SECTION_COUNT
+} GPT2Section;
+
+typedef double GPT2Seconds[SECTION_COUNT];
+
 typedef struct GPT2 {
     GPT2Config config;
     int Vp;
@@ -49,6 +65,7 @@ typedef struct GPT2 {
     struct Activations *acts;
     /* seconds of the last gpt2_forward_backward: layers forward; head, loss and layers backward */
     double forward_s, backward_s;
+    GPT2Seconds *spent_s; /* (threads) the caller's, or NULL: every pass adds its seconds */
     void *param_memory, *act_memory;
 } GPT2;
 

@@ -373,13 +373,13 @@ static void linear_should_match_its_definition(void **state) {
     double *in = normals(N * IC, 1, 1), *w = normals(OC * IC, 1, 2), *b = normals(OC, 1, 3);
     double *dout = normals(N * OC, 1, 4), *expected = array(N * OC, sizeof *expected);
     float *in_f = tiles_of(in, N, IC), *w_f = floats(w, OC * IC), *b_f = floats(b, OC),
-          *out = tiles_of(dout, N, OC);
+          *out = array(N * OC, sizeof *out);
     float *dout_f = tiles_of(dout, N, OC), *din = array(N * IC, sizeof *din), db[OC];
     float *in_t = array((size_t)ceil_div(IC, TILE) * TILE * N, sizeof *in_t),
           *dw = array(OC * IC, sizeof *dw);
     Distance d_out = {0}, d_in = {0}, d_w = {0}, d_b = {0};
 
-    linear_forward(out, in_f, w_f, b_f, IC, OC, TILES, 1); /* on top of what is there */
+    linear_forward(out, dout_f, in_f, w_f, b_f, IC, OC, TILES); /* dout stands for what is skipped */
     ref_linear(expected, in, w, b, N, IC, OC);
     for (int t = 0; t < N; t++)
         for (int o = 0; o < OC; o++)
@@ -733,6 +733,34 @@ static void fewer_threads_than_asked_for_should_change_no_bit(void **state) {
     gpt2_free(&model), gpt2_free(&plan);
 }
 
+/* With one thread nobody waits, so that sections should hold all of its time: half of it is asked for here. */
+static void timers_should_change_no_bit_and_account_for_the_time(void **state) {
+    (void)state;
+    Batch b = batch_create(3, 130, SMALL.V);
+    for (int threads = 1; threads <= 3; threads += 2) {
+        GPT2 model = lively_model(SMALL, 3, threads);
+        double loss = run(&model, b), all = 0;
+        float *g = gradients_of(&model);
+        GPT2Seconds spent_s[3] = {{0}};
+        model.spent_s = spent_s;
+        double start = omp_get_wtime(), loss_timed = run(&model, b), wall = omp_get_wtime() - start;
+        float *g_timed = gradients_of(&model);
+        assert_memory_equal(&loss, &loss_timed, sizeof loss);
+        assert_memory_equal(g, g_timed, gradient_count(&model) * sizeof *g);
+        for (int k = 0; k < SECTION_COUNT; k++) {
+            double section = 0;
+            for (int id = 0; id < threads; id++) section += spent_s[id][k];
+            assert_true(section > 0);
+            all += section;
+        }
+        assert_true(all <= threads * wall);
+        if (threads == 1) assert_true(all >= 0.5 * wall);
+        memory_free(g), memory_free(g_timed);
+        gpt2_free(&model);
+    }
+    batch_free(b);
+}
+
 static void gradients_should_accumulate_over_micro_batches(void **state) {
     (void)state;
     GPT2 model = lively_model(SMALL, 4, 2);
@@ -1073,6 +1101,7 @@ int main(void) {
         cmocka_unit_test(model_and_gradients_should_match_a_plain_double_precision_one),
         cmocka_unit_test(threads_should_change_no_bit),
         cmocka_unit_test(fewer_threads_than_asked_for_should_change_no_bit),
+        cmocka_unit_test(timers_should_change_no_bit_and_account_for_the_time),
         cmocka_unit_test(gradients_should_accumulate_over_micro_batches),
         cmocka_unit_test(a_shorter_batch_should_leave_nothing_of_the_longer_one),
         cmocka_unit_test(padding_should_get_no_gradient_and_stay_zero),
