@@ -21,7 +21,7 @@ CFLAGS_ALL = $(CFLAGS) -fopenmp -I. -D_GNU_SOURCE $(PKG_CFLAGS)
 LIBS    = $(PKG_LIBS) -lm
 
 # ---- libraries, all found by pkg-config; make deps installs them -------------------------------------------------
-PKGS    = libcjson libpcre2-8 lapacke zlib
+PKGS    = libcjson libpcre2-8 lapacke libxxhash zlib
 NO_LIBS = help deps clean quickstart corpus
 ifneq ($(filter-out $(NO_LIBS),$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell for p in $(PKGS) cmocka; do pkg-config --exists $$p 2>/dev/null || echo $$p; done)

@@ -98,7 +98,8 @@ static int by_data(const void *a, const void *b) {
     return (x->count > 0) - (y->count > 0); /* empty tensors first */
 }
 
-static bool parse(SafeTensors *file, const char *path, size_t size, Error *err) {
+static bool parse(SafeTensors *file, const char *path, Error *err) {
+    const size_t size = file->size;
     uint64_t length = 0;
     for (int i = 7; i >= 0 && size >= 8; i--) length = length << 8 | file->bytes[i];
     if (size < 8 || length > HEADER_LIMIT || length > size - 8)
@@ -147,10 +148,9 @@ static bool parse(SafeTensors *file, const char *path, size_t size, Error *err) 
 }
 
 bool safetensors_open(SafeTensors *file, const char *path, Error *err) {
-    size_t size;
     *file = (SafeTensors){0};
-    file->bytes = read_file(path, &size, err);
-    if (file->bytes && parse(file, path, size, err)) return true;
+    file->bytes = read_file(path, &file->size, err);
+    if (file->bytes && parse(file, path, err)) return true;
     safetensors_close(file);
     return false;
 }
@@ -240,27 +240,35 @@ static char *header_text(const SafeTensor *tensors, int count, const cJSON *meta
     return text;
 }
 
-/* Blanks behind the header align the data to 8 bytes. */
-static bool write_parts(FILE *f, const char *header, const SafeTensor *tensors, int count) {
-    size_t length = strlen(header), padded = (length + 7) / 8 * 8;
-    unsigned char prefix[8];
-    for (int i = 0; i < 8; i++) prefix[i] = (unsigned char)((uint64_t)padded >> 8 * i);
-    bool ok = fwrite(prefix, 1, 8, f) == 8 && fwrite(header, 1, length, f) == length &&
-              fwrite("       ", 1, padded - length, f) == padded - length;
+/* What stands before the data: the length of the header, the header, blanks that align the data to 8 bytes. malloc'ed;
+ * NULL when memory runs out. */
+static char *file_head(const SafeTensor *tensors, int count, const cJSON *metadata, size_t *size) {
+    char *header = header_text(tensors, count, metadata);
+    size_t length = header ? strlen(header) : 0, padded = (length + 7) / 8 * 8;
+    char *head = header ? malloc(8 + padded) : NULL;
+    for (int i = 0; i < 8 && head; i++) head[i] = (char)((uint64_t)padded >> 8 * i);
+    if (head) memset(head + 8 + length, ' ', padded - length), memcpy(head + 8, header, length);
+    *size = 8 + padded;
+    free(header);
+    return head;
+}
+
+static bool write_parts(FILE *f, const char *head, size_t head_size, const SafeTensor *tensors, int count) {
+    bool ok = fwrite(head, 1, head_size, f) == head_size;
     EACH_IN_FILE(t, tensors, count) {
         if (t->count > 0) ok = ok && fwrite(t->data, size, t->count, f) == t->count;
     }
     return ok;
 }
 
-static bool write_file(const char *path, const char *header, const SafeTensor *tensors, int count,
-                       Error *err) {
+static bool write_file(const char *path, const char *head, size_t head_size, const SafeTensor *tensors,
+                       int count, Error *err) {
     struct stat info;
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* a rename would replace even a device */
         return error_set(err, ERR_IO, "%s: cannot be written: not a regular file", path);
     FILE *f = file_create(path, err);
     if (f == NULL) return false;
-    if (write_parts(f, header, tensors, count)) return file_publish(f, path, err);
+    if (write_parts(f, head, head_size, tensors, count)) return file_publish(f, path, err);
     error_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
     file_discard(f, path);
     return false;
@@ -268,12 +276,32 @@ static bool write_file(const char *path, const char *header, const SafeTensor *t
 
 bool safetensors_write(const char *path, const SafeTensor *tensors, int count, const cJSON *metadata,
                        Error *err) {
-    char *header = header_text(tensors, count, metadata);
-    if (header == NULL) return error_set(err, ERR_IO, "%s: out of memory", path);
-    bool ok = strlen(header) + 7 <= HEADER_LIMIT ||
+    size_t size;
+    char *head = file_head(tensors, count, metadata, &size);
+    if (head == NULL) return error_set(err, ERR_IO, "%s: out of memory", path);
+    bool ok = size <= HEADER_LIMIT ||
               error_set(err, ERR_IO, "%s: cannot be written: the names of its %d tensors take over 100 MB",
                         path, count);
-    ok = ok && write_file(path, header, tensors, count, err);
-    free(header);
+    ok = ok && write_file(path, head, size, tensors, count, err);
+    free(head);
     return ok;
+}
+
+bool safetensors_layout(SafeTensors *file, const SafeTensor *tensors, int count, const cJSON *metadata,
+                        Error *err) {
+    size_t head_size;
+    char *head = file_head(tensors, count, metadata, &head_size);
+    *file = (SafeTensors){.size = head_size};
+    EACH_IN_FILE(t, tensors, count) file->size += t->count * size;
+    if (head == NULL) return error_set(err, ERR_IO, "out of memory for %d tensors", count);
+    file->bytes = memory_alloc(file->size, 1, "a copy of the tensors", err);
+    if (file->bytes) memcpy(file->bytes, head, head_size);
+    free(head);
+    if (file->bytes && parse(file, "a copy of the tensors", err)) return true;
+    safetensors_close(file);
+    return false;
+}
+
+void *safetensors_room(const SafeTensors *file, const SafeTensor *tensor) {
+    return file->bytes + (tensor->data - file->bytes);
 }

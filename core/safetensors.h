@@ -46,6 +46,7 @@ typedef struct SafeTensors {
     int tensor_count;
     struct cJSON *header; /* "__metadata__" is in here */
     unsigned char *bytes; /* the whole file */
+    size_t size;          /* of bytes */
 } SafeTensors;
 
 bool safetensors_open(SafeTensors *file, const char *path, Error *err);
@@ -61,5 +62,11 @@ double safetensor_value(const SafeTensor *tensor, size_t i);
  * so that each tensor is aligned. `metadata`: an object of strings, or NULL. */
 bool safetensors_write(const char *path, const SafeTensor *tensors, int count, const struct cJSON *metadata,
                        Error *err);
+
+/* A file in memory, for programs that write it themselves: every tensor lies at its place, zero, to be filled through
+ * safetensors_room. Free with safetensors_close. */
+bool safetensors_layout(SafeTensors *file, const SafeTensor *tensors, int count,
+                        const struct cJSON *metadata, Error *err);
+void *safetensors_room(const SafeTensors *file, const SafeTensor *tensor);
 
 #endif

@@ -12,6 +12,7 @@ pkg-config          pkg-config       finds the libraries below
 pc:libcjson         libcjson-dev     reads configs, tokenizers and logs (JSON)
 pc:libpcre2-8       libpcre2-dev     splits text by Unicode classes, as GPT-2 does
 pc:lapacke          liblapacke-dev   exact SVDs, to check and measure spectral optimizers
+pc:libxxhash        libxxhash-dev    sees damage in checkpoints
 pc:zlib             zlib1g-dev       unpacks the default corpus
 pc:cmocka           libcmocka-dev    runs the tests
 '

@@ -48,7 +48,7 @@ tidy() {
     clang-tidy --quiet --warnings-as-errors='*' \
         --checks='-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-bugprone-implicit-widening-of-multiplication-result,-bugprone-assignment-in-if-condition,-bugprone-reserved-identifier,-bugprone-suspicious-include,-bugprone-macro-parentheses,clang-analyzer-*,-clang-analyzer-security.insecureAPI.*,-clang-analyzer-valist.*,-clang-analyzer-deadcode.*' \
         train_gpt.c core/*.c model/*.c optim/*.c data/*.c train/*.c scripts/*.c -- \
-        -std=gnu11 -fopenmp -I. -D_GNU_SOURCE $(pkg-config --cflags libcjson libpcre2-8 lapacke zlib) || return 1
+        -std=gnu11 -fopenmp -I. -D_GNU_SOURCE $(pkg-config --cflags libcjson libpcre2-8 lapacke libxxhash zlib) || return 1
 }
 
 check "include rule" includes

@@ -1,0 +1,52 @@
+/* hash.c: see hash.h. */
+#include "core/hash.h"
+
+#include "core/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define READ_BYTES ((size_t)1 << 20)
+
+static char *text_of(XXH128_hash_t hash, char out[HASH_TEXT_SIZE]) {
+    snprintf(out, HASH_TEXT_SIZE, "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
+    return out;
+}
+
+char *hash_bytes(const void *bytes, size_t size, char out[HASH_TEXT_SIZE]) {
+    return text_of(XXH3_128bits(bytes, size), out);
+}
+
+/* false with errno. */
+static bool hash_open_file(int fd, XXH3_state_t *state, void *buffer, size_t *size) {
+    ssize_t got;
+    XXH3_128bits_reset(state);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    for (*size = 0; (got = read(fd, buffer, READ_BYTES)) != 0;) {
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return false;
+        XXH3_128bits_update(state, buffer, (size_t)got);
+        *size += (size_t)got;
+    }
+    return true;
+}
+
+bool hash_file(const char *path, char out[HASH_TEXT_SIZE], size_t *size, Error *err) {
+    void *buffer = memory_alloc(READ_BYTES, 1, path, err);
+    XXH3_state_t *state = XXH3_createState();
+    if (buffer && state == NULL) error_set(err, ERR_IO, "%s: out of memory", path);
+    bool ok = buffer && state;
+    int fd = ok ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (ok && (fd < 0 || !hash_open_file(fd, state, buffer, size)))
+        ok = error_set(err, ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+    if (ok) text_of(XXH3_128bits_digest(state), out);
+    if (fd >= 0) close(fd);
+    XXH3_freeState(state);
+    memory_free(buffer);
+    return ok;
+}
