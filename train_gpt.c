@@ -98,19 +98,23 @@ static bool make_plan(Session *s, Plan *plan, Error *err) {
     GPT2Config m = model_config(s);
     GPT2 shape;
     size_t param_bytes = 0, act_bytes = 0;
-    bool ok = gpt2_plan(&shape, m, (int)c->train.batch_size, s->threads, &param_bytes, &act_bytes, err);
+    Optim optim = {0};
+    size_t state_bytes = 0, work_bytes = 0, batch = (size_t)(c->train.batch_size * c->model.block_size);
+    bool ok = gpt2_plan(&shape, m, (int)c->train.batch_size, s->threads, &param_bytes, &act_bytes, err) &&
+              optim_plan(&optim, &c->optimizer, shape.params, shape.param_count, s->threads, &state_bytes,
+                         &work_bytes, err);
     *plan = (Plan){.total_steps = s->total_steps,
                    .tokens_a_step = s->tokens_a_step,
                    .epoch_tokens = s->train.window_count * c->model.block_size,
                    .flops_a_token = gpt2_flops_per_token(m, m.T),
                    .param_bytes = param_bytes,
                    .activation_bytes = act_bytes,
+                   .optimizer_bytes = state_bytes + work_bytes,
+                   .program_bytes = memory_resident() + 2 * batch * sizeof *s->inputs,
                    .threads = s->threads,
                    .vocab_size = s->vocab_size};
-    if (ok) {
-        plan->optimizer_bytes = optim_state_bytes(&c->optimizer, shape.params, shape.param_count);
-        plan_count_params(plan, shape.params, shape.param_count);
-    }
+    if (ok) plan_count_params(plan, shape.params, shape.param_count);
+    optim_free(&optim);
     gpt2_free(&shape);
     return ok && plan_check_memory(plan, memory_available(), err);
 }
@@ -398,14 +402,15 @@ static void session_free(Session *s) {
 }
 
 static void print_usage(FILE *out) {
-    fputs("usage: train_gpt CONFIG.json [section.key=value ...] [--dry-run]\n"
-          "       train_gpt --help | --list-optimizers | --describe NAME | --docs-config | --docs-optimizers\n\n"
-          "  --dry-run          print the plan (parameters, memory, FLOPs, time) and stop\n"
-          "  --list-optimizers  every optimizer, a line each\n"
-          "  --describe NAME    an optimizer's equation, source and hyper-parameters\n"
-          "  --docs-config      this reference as Markdown (docs/config.md)\n"
-          "  --docs-optimizers  every optimizer as Markdown (docs/optimizers.md)\n\n",
-          out);
+    fputs(
+        "usage: train_gpt CONFIG.json [section.key=value ...] [--dry-run]\n"
+        "       train_gpt --help | --list-optimizers | --describe NAME | --docs-config | --docs-optimizers\n\n"
+        "  --dry-run          print the plan (parameters, memory, FLOPs, time) and stop\n"
+        "  --list-optimizers  every optimizer, a line each\n"
+        "  --describe NAME    an optimizer's equation, source and hyper-parameters\n"
+        "  --docs-config      this reference as Markdown (docs/config.md)\n"
+        "  --docs-optimizers  every optimizer as Markdown (docs/optimizers.md)\n\n",
+        out);
 }
 
 /* The words of the command line with blanks between. malloc'ed. */

@@ -44,6 +44,12 @@ static bool read_number(const char *path, const char *key, uint64_t *out) {
     return found;
 }
 
+size_t memory_resident(void) {
+    uint64_t kilobytes = 0;
+    read_number("/proc/self/status", "VmRSS:", &kilobytes);
+    return (size_t)kilobytes * 1024;
+}
+
 size_t memory_available(void) {
     uint64_t available = SIZE_MAX, limit, used, active = 0, inactive = 0;
     if (read_number("/proc/meminfo", "MemAvailable:", &available)) available *= 1024;

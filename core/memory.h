@@ -10,6 +10,9 @@
 void *memory_alloc(size_t count, size_t size, const char *what, Error *err);
 void memory_free(void *p);
 
+/* Bytes that the process has in memory now, code and libraries included; 0 when the system does not say. */
+size_t memory_resident(void);
+
 /* Bytes that can be taken without swapping: what the kernel calls available, or what the cgroup's limit
  * leaves if that is less. SIZE_MAX when the system does not say. */
 size_t memory_available(void);

@@ -143,28 +143,7 @@ static bool add_tensor(OptimGroup *group, const Param *p, int most, Error *err) 
     if (group->tensors == NULL)
         group->tensors = memory_alloc((size_t)most, sizeof *group->tensors, "optimizer tensors", err);
     if (group->tensors == NULL) return false;
-    OptimTensor *tensor = &group->tensors[group->tensor_count++];
-    tensor->param = p;
-    for (int s = 0; s < optimizer_slot_count(group->optimizer); s++)
-        if (!(tensor->slot[s] =
-                  memory_alloc(optim_slot_size(group, p, s), sizeof(float), "optimizer state", err)))
-            return false;
-    return true;
-}
-
-/* A buffer for each thread, large enough for every piece. */
-static bool alloc_work(Optim *optim, Error *err) {
-    size_t most = 0;
-    for (int i = 0; i < optim->task_count; i++) {
-        const struct OptimTask *t = &optim->tasks[i];
-        if (t->group->optimizer->work_size == NULL) continue;
-        size_t size = t->group->optimizer->work_size(t->group->hyper, t->piece.rows, t->piece.cols);
-        if (size > most) most = size;
-    }
-    if (!(optim->work = memory_alloc((size_t)optim->threads, sizeof *optim->work, "optimizer work", err)))
-        return false;
-    for (int t = 0; t < optim->threads && most > 0; t++)
-        if (!(optim->work[t] = memory_alloc(most, sizeof(float), "optimizer work", err))) return false;
+    group->tensors[group->tensor_count++].param = p;
     return true;
 }
 
@@ -181,51 +160,88 @@ static bool build_groups(Optim *optim, const Param *params, int param_count, Err
     return true;
 }
 
+#define EACH_TENSOR(group, tensor, optim)                                                                  \
+    for (OptimGroup *group = (optim)->groups; group < (optim)->groups + (optim)->group_count; group++)     \
+        for (OptimTensor *tensor = group->tensors; tensor < group->tensors + group->tensor_count; tensor++)
+
 static bool build_tasks(Optim *optim, Error *err) {
     size_t count = 0;
-    for (int g = 0; g < optim->group_count; g++)
-        for (int t = 0; t < optim->groups[g].tensor_count; t++)
-            count += piece_count(&optim->groups[g], optim->groups[g].tensors[t].param);
+    EACH_TENSOR(group, tensor, optim) count += piece_count(group, tensor->param);
     optim->tasks = memory_alloc(count, sizeof *optim->tasks, "optimizer tasks", err);
     if (optim->tasks == NULL) return false;
-    for (int g = 0; g < optim->group_count; g++)
-        for (int t = 0; t < optim->groups[g].tensor_count; t++)
-            cut_tensor(optim, &optim->groups[g], &optim->groups[g].tensors[t]);
+    EACH_TENSOR(group, tensor, optim) cut_tensor(optim, group, tensor);
     qsort(optim->tasks, count, sizeof *optim->tasks, by_cost);
+    return true;
+}
+
+/* Places every state array in one block, a cache line apart from the next, and returns the block's floats,
+ * SIZE_MAX when they fit no address space. base NULL only counts. */
+static size_t lay_out_state(Optim *optim, float *base) {
+    size_t used = 0;
+    EACH_TENSOR(group, tensor, optim)
+    for (int s = 0; s < optimizer_slot_count(group->optimizer); s++) {
+        if (base) tensor->slot[s] = base + used;
+        size_t size = optim_slot_size(group, tensor->param, s);
+        if (size > SIZE_MAX / 16 || used > SIZE_MAX / 16) return SIZE_MAX;
+        used += (size + 15) / 16 * 16;
+    }
+    return used;
+}
+
+/* Floats of scratch that a thread needs for the largest piece. */
+static size_t largest_work(const Optim *optim) {
+    size_t most = 0;
+    EACH_TENSOR(group, tensor, optim) {
+        const Param *p = tensor->param;
+        if (group->optimizer->work_size == NULL) continue;
+        size_t size = group->optimizer->work_size(group->hyper, p->rows / matrix_count(group, p), p->cols);
+        if (size > most) most = size;
+    }
+    return most;
+}
+
+static bool alloc_work(Optim *optim, Error *err) {
+    size_t most = largest_work(optim);
+    if (!(optim->work = memory_alloc((size_t)optim->threads, sizeof *optim->work, "optimizer work", err)))
+        return false;
+    for (int t = 0; t < optim->threads && most > 0; t++)
+        if (!(optim->work[t] = memory_alloc(most, sizeof(float), "optimizer work", err))) return false;
+    return true;
+}
+
+bool optim_plan(Optim *optim, const OptimPlan *plan, const Param *params, int param_count, int threads,
+                size_t *state_bytes, size_t *work_bytes, Error *err) {
+    *optim = (Optim){.threads = threads, .plan = *plan};
+    if (!build_groups(optim, params, param_count, err)) {
+        optim_free(optim);
+        return false;
+    }
+    size_t floats = lay_out_state(optim, NULL);
+    *state_bytes = floats == SIZE_MAX ? SIZE_MAX : floats * sizeof(float);
+    *work_bytes = largest_work(optim) * sizeof(float) * (size_t)threads;
     return true;
 }
 
 bool optim_create(Optim *optim, const OptimPlan *plan, const Param *params, int param_count, int threads,
                   Error *err) {
-    *optim = (Optim){.threads = threads, .plan = *plan};
-    if (build_groups(optim, params, param_count, err) && build_tasks(optim, err) && alloc_work(optim, err))
-        return true;
+    size_t state_bytes, work_bytes;
+    if (!optim_plan(optim, plan, params, param_count, threads, &state_bytes, &work_bytes, err))
+        return false;
+    optim->state = memory_alloc(state_bytes, 1, "optimizer state", err);
+    if (optim->state) lay_out_state(optim, optim->state);
+    if (optim->state && build_tasks(optim, err) && alloc_work(optim, err)) return true;
     optim_free(optim);
     return false;
 }
 
 void optim_free(Optim *optim) {
-    for (int g = 0; g < optim->group_count; g++) {
-        for (int t = 0; t < optim->groups[g].tensor_count; t++)
-            for (int s = 0; s < OPTIM_MAX_SLOTS; s++) memory_free(optim->groups[g].tensors[t].slot[s]);
-        memory_free(optim->groups[g].tensors);
-    }
+    for (int g = 0; g < optim->group_count; g++) memory_free(optim->groups[g].tensors);
     for (int t = 0; optim->work && t < optim->threads; t++) memory_free(optim->work[t]);
     memory_free(optim->work);
+    memory_free(optim->state);
     memory_free(optim->groups);
     memory_free(optim->tasks);
     *optim = (Optim){0};
-}
-
-size_t optim_state_bytes(const OptimPlan *plan, const Param *params, int param_count) {
-    size_t bytes = 0;
-    for (int i = 0; i < param_count; i++) {
-        OptimGroup group = {.optimizer = plan->role[params[i].role].optimizer,
-                            .hyper = plan->role[params[i].role].hyper};
-        for (int s = 0; group.optimizer && s < optimizer_slot_count(group.optimizer); s++)
-            bytes += optim_slot_size(&group, &params[i], s) * sizeof(float);
-    }
-    return bytes;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------- */
@@ -236,6 +252,7 @@ static void begin_step(Optim *optim, int64_t step, int64_t total_steps, double l
         g->step = step;
         g->total_steps = total_steps;
         g->measure = measure;
+        g->work = optim->work;
         g->temperature = g->saturated_frac = g->dual_progress = NAN;
         for (int i = 0; i < g->tensor_count; i++) {
             OptimTensor *t = &g->tensors[i];

@@ -53,7 +53,8 @@ typedef struct OptimGroup {
     int64_t step, total_steps; /* of the run, 1-based: for schedules. Bias corrections go by age */
     double lr;                 /* of its first tensor at this step */
     bool measure;              /* the caller will log: fill in costly figures (saturated) too */
-    int threads;               /* for loops inside `agree` */
+    int threads;               /* for loops inside `agree`, */
+    float *const *work;        /* with scratch for each thread, work_size of the largest piece */
 
     /* this step, set by the optimizer; NAN where the method has none */
     double temperature;    /* tau; INFINITY in the hard phase */
@@ -156,10 +157,16 @@ typedef struct Optim {
     int group_count;
     int threads;
     OptimPlan plan;          /* as given to optim_create */
+    float *state;            /* every state array */
     float **work;            /* one per thread */
     struct OptimTask *tasks; /* the fixed cut, largest first */
     int task_count;
 } Optim;
+
+/* Groups the tensors and counts the bytes that optim_create would allocate for state and for all threads'
+ * scratch, without allocating them. Free with optim_free. */
+bool optim_plan(Optim *optim, const OptimPlan *plan, const Param *params, int param_count, int threads,
+                size_t *state_bytes, size_t *work_bytes, Error *err);
 
 /* Allocates state for every tensor. A tensor whose role no optimizer covers is an error (ERR_CONFIG). */
 bool optim_create(Optim *optim, const OptimPlan *plan, const Param *params, int param_count, int threads,
@@ -183,8 +190,5 @@ size_t optim_slot_size(const OptimGroup *group, const Param *param, int slot);
 double optim_sum(const OptimGroup *group, const OptimTensor *tensor,
                  double (*part)(const OptimGroup *group, const OptimTensor *tensor, size_t begin,
                                 size_t end));
-
-/* Bytes of state that optim_create would allocate, for --dry-run. */
-size_t optim_state_bytes(const OptimPlan *plan, const Param *params, int param_count);
 
 #endif
