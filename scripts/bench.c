@@ -104,7 +104,8 @@ static void trainer_close(Trainer *t) {
 static bool trainer_open(Trainer *t, const Shape *shape, int threads, Error *err) {
     const Optimizer *adamw = optimizer_find("adamw");
     OptimPlan plan;
-    size_t param_bytes, act_bytes, count = 2 * (size_t)shape->B * (size_t)shape->model.T;
+    size_t param_bytes, act_bytes, state_bytes, work_bytes,
+        count = 2 * (size_t)shape->B * (size_t)shape->model.T;
     *t = (Trainer){.shape = shape, .threads = threads};
     t->hyper = memory_alloc(1, adamw->hyper_size, "optimizer", err);
     t->tokens = t->hyper ? memory_alloc(count, sizeof *t->tokens, "tokens", err) : NULL;
@@ -117,8 +118,11 @@ static bool trainer_open(Trainer *t, const Shape *shape, int threads, Error *err
         plan.role[r].lr = adamw->lr;
         plan.role[r].weight_decay = adamw->weight_decay;
     }
-    t->planned_bytes =
-        (double)(param_bytes + act_bytes + optim_state_bytes(&plan, t->model.params, t->model.param_count));
+    if (!optim_plan(&t->optim, &plan, t->model.params, t->model.param_count, threads, &state_bytes,
+                    &work_bytes, err))
+        return false;
+    t->planned_bytes = (double)(param_bytes + act_bytes + state_bytes + work_bytes + memory_resident());
+    optim_free(&t->optim);
     gpt2_free(&t->model);
     if (!gpt2_create(&t->model, shape->model, shape->B, threads, err)) return false;
     gpt2_init_weights(&t->model, 1);
