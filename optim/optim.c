@@ -11,12 +11,17 @@
 /* clang-format off */
 #define EACH_OPTIMIZER(X) \
     X(adamw)              \
+    X(ademamix)           \
+    X(adopt)              \
     X(hard_switch)        \
     X(hard_switch_muon)   \
     X(lion)               \
+    X(mars)               \
     X(muon)               \
     X(nsgd)               \
+    X(prodigy)            \
     X(s3)                 \
+    X(sf_adamw)           \
     X(sgd)                \
     X(signsgd)            \
     X(signum)             \
