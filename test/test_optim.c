@@ -1,92 +1,9 @@
-/* test_optim.c: the framework, with an optimizer made for it; every registered optimizer, by tables over the
- * registry; and the element-wise ones against recorded float64 trajectories.
+/* test_optim.c: the framework, with an optimizer made for it, and the element-wise optimizers against recorded
+ * float64 trajectories. What holds for every optimizer is in test_registry.c.
  */
-#include "optim/optim.h"
+#include "test/world.h"
 
-#include "core/rng.h"
-#include "test/golden.h"
 #include <float.h>
-
-/* A model of one tensor for each role that an optimizer can update (but three stacked matrices), with room for
- * several slices. */
-enum { TENSORS = 4, STEPS = 10 };
-
-typedef struct World {
-    const Optimizer *optimizer;
-    void *hyper;
-    Param params[TENSORS];
-    int count;
-    Optim optim;
-} World;
-
-static void world_open(World *world, const Optimizer *optimizer, const char *settings, double lr,
-                       double decay, int threads) {
-    static const Param shapes[TENSORS] = {
-        {.name = "matrix", .role = ROLE_MATRIX, .rows = 24, .cols = 10, .split = 3},
-        {.name = "embedding", .role = ROLE_EMBEDDING, .rows = 350, .cols = 101, .split = 1},
-        {.name = "head", .role = ROLE_HEAD, .rows = 9, .cols = 11, .split = 1},
-        {.name = "vector", .role = ROLE_VECTOR, .rows = 1, .cols = 37, .split = 1},
-    };
-    Error err;
-    *world = (World){.optimizer = optimizer, .hyper = golden_hyper(optimizer, settings)};
-    for (int i = 0; i < TENSORS; i++) {
-        if (!(optimizer->roles & ROLE_BIT(shapes[i].role))) continue;
-        Param *p = &world->params[world->count++];
-        *p = shapes[i];
-        p->w = calloc(param_size(p), sizeof(float));
-        p->g = calloc(param_size(p), sizeof(float));
-        for (size_t k = 0; k < param_size(p); k++) p->w[k] = (float)rng_normal(1, p->role, k);
-    }
-    OptimPlan plan = golden_plan(optimizer, world->hyper, lr, decay);
-    if (!optim_create(&world->optim, &plan, world->params, world->count, threads, &err))
-        fail_msg("%s", err.text);
-}
-
-static void world_close(World *world) {
-    optim_free(&world->optim);
-    golden_params_free(world->params, world->count);
-    free(world->hyper);
-}
-
-/* Gradients of a step: `scale` times numbers between -1 and 1. */
-static void world_draw(World *world, int step, float scale) {
-    for (int i = 0; i < world->count; i++)
-        for (size_t k = 0; k < param_size(&world->params[i]); k++)
-            world->params[i].g[k] =
-                scale * (float)(2 * rng_uniform(2 + (uint64_t)step, world->params[i].role, k) - 1);
-}
-
-static void world_step(World *world, int step, int total) {
-    Error err;
-    if (!optim_step(&world->optim, step, total, 1, true, &err)) fail_msg("%s", err.text);
-}
-
-static void world_run(World *world, int steps, float scale) {
-    for (int step = 1; step <= steps; step++) {
-        world_draw(world, step, scale);
-        world_step(world, step, STEPS);
-    }
-}
-
-static void assert_same_weights(const World *a, const World *b) {
-    for (int i = 0; i < a->count; i++)
-        if (memcmp(a->params[i].w, b->params[i].w, param_size(&a->params[i]) * sizeof(float)) != 0)
-            fail_msg("%s: weights of %s differ", a->optimizer->name, a->params[i].name);
-}
-
-static bool weights_differ(const World *a, const World *b) {
-    for (int i = 0; i < a->count; i++)
-        if (memcmp(a->params[i].w, b->params[i].w, param_size(&a->params[i]) * sizeof(float)) != 0)
-            return true;
-    return false;
-}
-
-/* Half of the steps soft, for those that have a soft phase. */
-static const char *half_soft(const Optimizer *o) {
-    return field_find(o->fields, "alpha_sign") ? "alpha_sign=0.5" : "";
-}
-
-#define EACH(o) for (const Optimizer *const *o = OPTIMIZERS; *o; o++)
 
 /* The framework, with an optimizer that only keeps accounts */
 
@@ -209,7 +126,7 @@ static void roles_should_have_groups_rates_and_decays_of_their_own(void **state)
     assert_true(optim_create(&world.optim, &plan, world.params, TENSORS, 2, &err));
     assert_int_equal(world.optim.group_count, 2);
     assert_string_equal(world.optim.groups[0].optimizer->name, "signsgd");
-    assert_int_equal(world.optim.groups[0].tensor_count, 3);
+    assert_int_equal(world.optim.groups[0].tensor_count, TENSORS - 1);
     assert_string_equal(world.optim.groups[1].tensors[0].param->name, "embedding");
     Optim planned;
     size_t state_bytes, work_bytes;
@@ -261,214 +178,6 @@ static void state_that_fits_no_memory_should_be_refused(void **state) {
     assert_int_equal(err.code, ERR_IO);
     assert_null(optim.groups); /* what was allocated is free again */
     free(hyper);
-}
-
-/* Every registered optimizer */
-
-static void declarations_should_be_complete_and_defaults_in_range(void **state) {
-    (void)state;
-    EACH(o) {
-        const Optimizer *it = *o;
-        Error err;
-        assert_ptr_equal(optimizer_find(it->name), it);
-        assert_true(it->title && it->equation && it->source && it->differs && it->update && it->roles);
-        assert_true(it->lr > 0 && it->weight_decay >= 0);
-        char *hyper = golden_hyper(it, "");
-        for (const Field *field = it->fields; field && field->name; field++) {
-            assert_true(field->offset < it->hyper_size && *field->doc);
-            if (!field_set(field, hyper, field->default_value, &err))
-                fail_msg("%s.%s: %s", it->name, field->name, err.text);
-        }
-        if (it->check && it->check(hyper)) fail_msg("%s: %s", it->name, it->check(hyper));
-        int slots = 0, scalars = 0;
-        while (it->slots && it->slots[slots]) slots++;
-        while (it->scalars && it->scalars[scalars]) scalars++;
-        assert_true(slots <= OPTIM_MAX_SLOTS && scalars <= OPTIM_MAX_SCALARS);
-        free(hyper);
-    }
-}
-
-static void state_should_begin_as_zeros(void **state) {
-    (void)state;
-    EACH(o) {
-        World world;
-        world_open(&world, *o, "", 0.01, 0, 1);
-        for (int g = 0; g < world.optim.group_count; g++)
-            for (int t = 0; t < world.optim.groups[g].tensor_count; t++) {
-                const OptimTensor *tensor = &world.optim.groups[g].tensors[t];
-                for (int s = 0; (*o)->slots && (*o)->slots[s]; s++)
-                    for (size_t i = 0; i < param_size(tensor->param); i++)
-                        assert_true(tensor->slot[s][i] == 0);
-            }
-        world_close(&world);
-    }
-}
-
-static void no_gradient_and_no_decay_should_change_nothing(void **state) {
-    (void)state;
-    EACH(o) {
-        World world, untouched;
-        world_open(&world, *o, half_soft(*o), 0.01, 0, 1);
-        world_open(&untouched, *o, "", 0.01, 0, 1);
-        world_run(&world, STEPS, 0);
-        assert_same_weights(&world, &untouched);
-        world_close(&world);
-        world_close(&untouched);
-    }
-}
-
-static void decay_alone_should_shrink_weights(void **state) {
-    (void)state;
-    EACH(o) {
-        World world, untouched;
-        world_open(&world, *o, half_soft(*o), 0.01, 0.3, 1);
-        world_open(&untouched, *o, "", 0, 0, 1);
-        world_run(&world, STEPS, 0);
-        for (int i = 0; i < world.count; i++)
-            for (size_t k = 0; k < param_size(&world.params[i]); k++) {
-                double expected = untouched.params[i].w[k] * pow(1 - 0.01 * 0.3, STEPS);
-                assert_true(fabs(world.params[i].w[k] - expected) <= 1e-6 * fabs(expected));
-            }
-        world_close(&world);
-        world_close(&untouched);
-    }
-}
-
-static void threads_should_not_change_a_bit(void **state) {
-    (void)state;
-    EACH(o) {
-        World one, three;
-        world_open(&one, *o, half_soft(*o), 0.01, 0.1, 1);
-        world_open(&three, *o, half_soft(*o), 0.01, 0.1, 3);
-        world_run(&one, STEPS, 1e-3f);
-        world_run(&three, STEPS, 1e-3f);
-        assert_same_weights(&one, &three);
-        for (int g = 0; g < one.optim.group_count; g++)
-            assert_memory_equal(&one.optim.groups[g].saturated_frac, &three.optim.groups[g].saturated_frac,
-                                8);
-        world_close(&one);
-        world_close(&three);
-    }
-}
-
-/* The framework's phases by hand, on slices of 1, 2, 3, ... elements. */
-static void step_in_uneven_slices(World *world, int step) {
-    OptimGroup *group = &world->optim.groups[0];
-    Error err;
-    group->age = group->step = step;
-    group->total_steps = STEPS;
-    for (int phase = 0; phase < 2; phase++) {
-        for (int t = 0; t < group->tensor_count; t++) {
-            OptimTensor *tensor = &group->tensors[t];
-            double counted[COUNTS] = {0};
-            size_t whole = param_size(tensor->param), length = 1;
-            tensor->lr = 0.01;
-            tensor->weight_decay = 0.1;
-            for (size_t begin = 0; begin < whole; begin += length++) {
-                OptimPiece piece = {.begin = begin, .end = begin + length, .counted = counted};
-                if (piece.end > whole) piece.end = whole;
-                if (phase == 1) group->optimizer->update(group, tensor, &piece);
-                else if (group->optimizer->observe) group->optimizer->observe(group, tensor, &piece);
-            }
-        }
-        if (phase == 0 && group->optimizer->agree) assert_true(group->optimizer->agree(group, &err));
-    }
-}
-
-static void slices_should_not_change_a_bit(void **state) {
-    (void)state;
-    EACH(o) {
-        if ((*o)->cut != CUT_SLICES) continue;
-        World whole, sliced;
-        world_open(&whole, *o, half_soft(*o), 0.01, 0.1, 1);
-        world_open(&sliced, *o, half_soft(*o), 0.01, 0.1, 1);
-        world_run(&whole, STEPS, 1e-3f);
-        for (int step = 1; step <= STEPS; step++) {
-            world_draw(&sliced, step, 1e-3f);
-            step_in_uneven_slices(&sliced, step);
-        }
-        assert_same_weights(&whole, &sliced);
-        world_close(&whole);
-        world_close(&sliced);
-    }
-}
-
-static void saved_state_should_continue_with_the_same_bits(void **state) {
-    (void)state;
-    EACH(o) {
-        for (int stop = 1; stop < STEPS; stop += 4) {
-            World straight, resumed;
-            world_open(&straight, *o, half_soft(*o), 0.01, 0.1, 1);
-            world_open(&resumed, *o, half_soft(*o), 0.01, 0.1, 1);
-            world_run(&straight, stop, 1e-3f);
-            for (int i = 0; i < straight.count; i++)
-                memcpy(resumed.params[i].w, straight.params[i].w,
-                       param_size(&straight.params[i]) * sizeof(float));
-            for (int t = 0; t < straight.optim.groups[0].tensor_count; t++) {
-                const OptimTensor *from = &straight.optim.groups[0].tensors[t];
-                for (int s = 0; (*o)->slots && (*o)->slots[s]; s++)
-                    memcpy(resumed.optim.groups[0].tensors[t].slot[s], from->slot[s],
-                           optim_slot_size(&straight.optim.groups[0], from->param, s) * sizeof(float));
-            }
-            memcpy(resumed.optim.groups[0].scalars, straight.optim.groups[0].scalars,
-                   sizeof straight.optim.groups[0].scalars);
-            resumed.optim.groups[0].age = stop;
-            for (int step = stop + 1; step <= STEPS; step++) {
-                world_draw(&straight, step, 1e-3f);
-                world_draw(&resumed, step, 1e-3f);
-                world_step(&straight, step, STEPS);
-                world_step(&resumed, step, STEPS);
-            }
-            assert_same_weights(&straight, &resumed);
-            world_close(&straight);
-            world_close(&resumed);
-        }
-    }
-}
-
-static void extreme_gradients_should_leave_finite_weights(void **state) {
-    (void)state;
-    const float scales[] = {0, 1e-40f, 1e-30f, 1e30f, 0};
-    EACH(o) {
-        World world;
-        world_open(&world, *o, half_soft(*o), 0.01, 0.1, 1);
-        for (int step = 1; step <= STEPS; step++) {
-            world_draw(&world, step, scales[step % 5]);
-            world_step(&world, step, STEPS);
-        }
-        for (int i = 0; i < world.count; i++)
-            for (size_t k = 0; k < param_size(&world.params[i]); k++)
-                if (!isfinite(world.params[i].w[k])) fail_msg("%s: %s", (*o)->name, world.params[i].name);
-        world_close(&world);
-    }
-}
-
-/* f = W^2 / 2 with a rate that falls to zero. W begins as ones on a diagonal, so that it is as far away for steps
- * of bounded entries as for steps of bounded singular values; further for steps of a bounded norm. */
-static void every_optimizer_should_descend_a_quadratic(void **state) {
-    (void)state;
-    enum { LONG = 200 };
-    EACH(o) {
-        World world;
-        Error err;
-        double before = 0, after = 0;
-        world_open(&world, *o, "", strcmp((*o)->name, "nsgd") == 0 ? 0.5 : 0.05, 0, 1);
-        for (int step = 1; step <= LONG; step++) {
-            after = 0;
-            for (int i = 0; i < world.count; i++)
-                for (size_t k = 0; k < param_size(&world.params[i]); k++) {
-                    float *w = &world.params[i].w[k], *g = &world.params[i].g[k];
-                    if (step == 1) *w = k % ((size_t)world.params[i].cols + 1) == 0;
-                    *g = *w;
-                    after += 0.5 * *g * *g;
-                }
-            if (step == 1) before = after;
-            if (!optim_step(&world.optim, step, LONG, 1 - step / (LONG + 1.0), false, &err))
-                fail_msg("%s", err.text);
-        }
-        if (!(after < 0.01 * before)) fail_msg("%s: from %g only to %g", (*o)->name, before, after);
-        world_close(&world);
-    }
 }
 
 /* The element-wise ones */
@@ -696,11 +405,12 @@ static void hard_switch_muon_should_be_muon_and_then_sgd(void **state) {
     world_step(&world, STEPS / 2 + 1, STEPS);
     assert_true(world.optim.groups[0].temperature == 4);
     for (int i = 0; i < world.count; i++) {
-        const Param *p = &world.params[i];
+        const Param *p = world.optim.groups[0].tensors[i].param;
+        const OptimTensor *before = &muon.optim.groups[0].tensors[i];
         double scale = sqrt(fmax(1, (double)p->rows / p->split / p->cols));
         for (size_t k = 0; k < param_size(p); k++) {
-            double m = 0.5 * muon.optim.groups[0].tensors[i].slot[0][k] + 0.5 * p->g[k];
-            double w = 0.9 * muon.params[i].w[k] - 0.5 * 4 * scale * (0.5 * m + 0.5 * p->g[k]);
+            double m = 0.5 * before->slot[0][k] + 0.5 * p->g[k];
+            double w = 0.9 * before->param->w[k] - 0.5 * 4 * scale * (0.5 * m + 0.5 * p->g[k]);
             assert_true(fabs(p->w[k] - w) < 1e-5);
         }
     }
@@ -817,15 +527,6 @@ int main(void) {
         cmocka_unit_test(roles_should_have_groups_rates_and_decays_of_their_own),
         cmocka_unit_test(uncovered_tensor_should_be_refused),
         cmocka_unit_test(state_that_fits_no_memory_should_be_refused),
-        cmocka_unit_test(declarations_should_be_complete_and_defaults_in_range),
-        cmocka_unit_test(state_should_begin_as_zeros),
-        cmocka_unit_test(no_gradient_and_no_decay_should_change_nothing),
-        cmocka_unit_test(decay_alone_should_shrink_weights),
-        cmocka_unit_test(threads_should_not_change_a_bit),
-        cmocka_unit_test(slices_should_not_change_a_bit),
-        cmocka_unit_test(saved_state_should_continue_with_the_same_bits),
-        cmocka_unit_test(extreme_gradients_should_leave_finite_weights),
-        cmocka_unit_test(every_optimizer_should_descend_a_quadratic),
         cmocka_unit_test(recorded_trajectories_should_be_followed),
         cmocka_unit_test(signs_should_not_see_the_scale_of_gradients),
         cmocka_unit_test(scale_of_gradients_should_not_limit_s3),
