@@ -1,25 +1,27 @@
 #!/usr/bin/env python3
-"""optim_reference.py: trajectories of every optimizer, computed in float64 straight from the papers' formulas.
+"""optim_reference.py: trajectories of optimizers, computed in float64 straight from the papers' formulas.
 
-    python3 scripts/optim_reference.py            writes test/golden/optim/<case>.json, every case of CASES below
-    python3 scripts/optim_reference.py --check    compares the files there with a fresh computation; exit 1 if any differs
+    python3 scripts/optim_reference.py            writes test/golden/optim/<case>.json for the CASES below
+    python3 scripts/optim_reference.py --check    compares those files with a fresh computation
 
-The standard library is all it needs. It shares nothing with the C code, whose tests follow these trajectories.
+It needs the standard library alone and shares nothing with the C code, whose tests follow these numbers.
 
-A method is a generator: it is given the first weights and its settings, and from then on takes a gradient and
-gives back the weights of after the step. Its state are its local variables, so it reads like the pseudo-code it
-was written from. t counts steps from 1; state starts at zero unless it says otherwise. Where a paper and its
-authors' code differ, a setting of the same name as in our configs chooses, and there is a case for each.
+A method is a generator: given the first weights and its settings, it takes one gradient after another and
+gives back the weights of after the step. Its state is in its local variables, so it reads like the
+pseudo-code it was written from; t counts steps from 1. Where a paper and its authors' code differ, a
+setting chooses between them (`form`, `decay`, ...), and there is a case of each.
 
-Matrices are decomposed exactly (Jacobi), so a polar factor here is the limit of Newton-Schulz, not five steps of it.
+Matrices are decomposed exactly (Jacobi), so a polar factor here is the limit of Newton-Schulz, not five
+steps of it.
 """
+
 import inspect
 import json
 import math
 import operator
 import struct
 import sys
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 GOLDEN = Path(__file__).resolve().parent.parent / "test/golden/optim"
@@ -27,7 +29,7 @@ STEPS = 25
 RECORDED = (1, 2, 10, 20, STEPS)
 
 
-# ---- arrays ---------------------------------------------------------------------------------------------------
+# ---- arrays --------------------------------------------------------------------------------------------
 
 
 class Array:
@@ -60,7 +62,8 @@ class Array:
     __radd__, __rmul__ = __add__, __mul__
 
     def __matmul__(self, other):
-        return from_rows([[sum(map(operator.mul, row, column)) for column in other.T.rows()] for row in self.rows()])
+        columns = other.T.rows()
+        return from_rows([[sum(map(operator.mul, row, c)) for c in columns] for row in self.rows()])
 
     def rows(self):
         n = self.shape[-1]
@@ -77,10 +80,6 @@ def from_rows(rows):
 
 def identity(n):
     return from_rows([[float(i == j) for j in range(n)] for i in range(n)])
-
-
-def zeros(shape):
-    return Array([0.0] * math.prod(shape), shape)
 
 
 def sqrt(a):
@@ -107,12 +106,12 @@ def rms(a):
     return norm(a) / math.sqrt(len(a.x))
 
 
-# ---- matrices -------------------------------------------------------------------------------------------------
+# ---- matrices ------------------------------------------------------------------------------------------
 
 
 def jacobi(A):
-    """Rotates columns of A (rows >= cols) until they are orthogonal: A V = U diag(s). Returns the columns of A V,
-    their lengths s, and the columns of V (Hestenes 1958)."""
+    """Rotates columns of A (rows >= cols) until they are orthogonal: A V = U diag(s). Returns the columns
+    of A V, their lengths s, and the columns of V (Hestenes 1958)."""
     columns, V = [list(c) for c in A.T.rows()], identity(A.shape[1]).rows()
     for _ in range(60):
         settled = True
@@ -174,7 +173,7 @@ def orthonormal(A):
     return from_rows(done).T
 
 
-# ---- the temperature schedule of SoftSignum (arXiv 2605.31371) -------------------------------------------------
+# ---- the temperature schedule of SoftSignum (arXiv 2605.31371) -----------------------------------------
 
 MAPS = {
     "tanh": math.tanh,
@@ -203,8 +202,8 @@ def lower_median(values):
 
 
 def schedule(values, soft_steps, map, eps, tau_max, newton_iters=10):
-    """tau of each soft step: clamp(c / q(k / N), 1, tau_max), q the quantile of |Cauchy(median, MAD)|, found as in
-    the authors' softsignum.py."""
+    """tau of each soft step: clamp(c / q(k / N), 1, tau_max), q the quantile of |Cauchy(median, MAD)|,
+    found as in the authors' softsignum.py."""
     mu = lower_median(values)
     mad = lower_median([abs(x - mu) for x in values])
     cdf = lambda z: math.atan(z / (mad + 1e-8)) / math.pi + 0.5
@@ -220,7 +219,7 @@ def schedule(values, soft_steps, map, eps, tau_max, newton_iters=10):
     return taus
 
 
-# ---- gradient methods -----------------------------------------------------------------------------------------
+# ---- gradient methods ----------------------------------------------------------------------------------
 
 
 def sgd(W, lr, weight_decay=0.0, momentum=0.9, nesterov=False):
@@ -244,7 +243,8 @@ def signum(W, lr, weight_decay=0.0, momentum=0.9, nesterov=False):
 
 
 def adamw(W, lr, weight_decay=0.0, beta1=0.9, beta2=0.95, eps=1e-8):
-    """Loshchilov and Hutter, arXiv 1711.05101; decay times the learning rate, as in every implementation."""
+    """Loshchilov and Hutter, arXiv 1711.05101; decay times the learning rate, as in every
+    implementation."""
     m = v = 0 * W
     for t in count(1):
         g = yield W
@@ -254,15 +254,17 @@ def adamw(W, lr, weight_decay=0.0, beta1=0.9, beta2=0.95, eps=1e-8):
         W = (1 - lr * weight_decay) * W - lr * r
 
 
-def ademamix(W, lr, weight_decay=0.0, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=8.0, eps=1e-8, warmup_frac=1.0):
-    """Pagliardini et al., arXiv 2409.03137, algorithm 1: a second, slow momentum, not bias-corrected. alpha rises
-    linearly and beta3 from beta1, in the logarithm's harmonic way, over T_warm steps."""
+def ademamix(
+    W, lr, weight_decay=0.0, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=8.0, eps=1e-8, warmup_frac=1.0
+):
+    """Pagliardini et al., arXiv 2409.03137, algorithm 1: a second, slow momentum, not bias-corrected.
+    alpha rises linearly and beta3 from beta1, in the logarithm's harmonic way, over T_warm steps."""
     m1 = m2 = v = 0 * W
-    T_warm = warmup_frac * STEPS
+    T_warm, ln1, ln3 = warmup_frac * STEPS, math.log(beta1), math.log(beta3)
     for t in count(1):
         g = yield W
         a = t / T_warm if t < T_warm else 1.0
-        slow = math.exp(math.log(beta1) * math.log(beta3) / ((1 - a) * math.log(beta3) + a * math.log(beta1)))
+        slow = math.exp(ln1 * ln3 / ((1 - a) * ln3 + a * ln1))
         m1 = beta1 * m1 + (1 - beta1) * g
         m2 = slow * m2 + (1 - slow) * g
         v = beta2 * v + (1 - beta2) * g * g
@@ -271,8 +273,8 @@ def ademamix(W, lr, weight_decay=0.0, beta1=0.9, beta2=0.999, beta3=0.9999, alph
 
 
 def adopt(W, lr, weight_decay=0.0, beta1=0.9, beta2=0.9999, eps=1e-6, clip=True):
-    """Taniguchi et al., arXiv 2411.02853, algorithm 2: normalised by the v of before the gradient. The first
-    gradient only sets v; decoupled decay as in the authors' code."""
+    """Taniguchi et al., arXiv 2411.02853, algorithm 2: normalised by the v of before the gradient. The
+    first gradient only sets v; decoupled decay as in the authors' code."""
     g = yield W
     m, v = 0 * W, g * g
     for t in count(1):
@@ -286,11 +288,13 @@ def adopt(W, lr, weight_decay=0.0, beta1=0.9, beta2=0.9999, eps=1e-6, clip=True)
 
 
 def sf_adamw(
-    W, lr, weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8, r=0.0, weight_lr_power=2.0, form="official", warmup_steps=0
+    W, lr, weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8, r=0.0, weight_lr_power=2.0,
+    form="official", warmup_steps=0
 ):
-    """Defazio et al., arXiv 2405.15682, algorithm 1: z steps, x averages z, gradients are taken at y between them.
-    The paper's form puts Adam's bias correction into the learning rate, so also into decay and averaging weights;
-    the official one corrects v. Gives y, to train, and x, to evaluate. warmup_steps stands for a schedule."""
+    """Defazio et al., arXiv 2405.15682, algorithm 1: z steps, x averages z, gradients are taken at y
+    between them. The paper's form puts Adam's bias correction into the learning rate, so also into decay
+    and averaging weights; the official one corrects v. Gives y, to train, and x, to evaluate.
+    warmup_steps stands for a schedule."""
     x = y = z = W
     v, largest, total = 0 * W, 0.0, 0.0
     for t in count(1):
@@ -311,9 +315,9 @@ def sf_adamw(
 
 
 def mars(W, lr, weight_decay=0.0, gamma=0.025, beta1=0.95, beta2=0.99, eps=1e-8, first_previous="zero"):
-    """Yuan et al., arXiv 2411.10438, MARS-AdamW in its approximate form: the previous gradient is that of the
-    previous batch. The official code takes zero for the gradient before the first; in the paper x_0 = x_1, so the
-    first difference is zero ("same")."""
+    """Yuan et al., arXiv 2411.10438, MARS-AdamW in its approximate form: the previous gradient is that of
+    the previous batch. The official code takes zero for the gradient before the first; in the paper x_0 =
+    x_1, so the first difference is zero ("same")."""
     m = v = previous = 0 * W
     for t in count(1):
         g = yield W
@@ -329,12 +333,12 @@ def mars(W, lr, weight_decay=0.0, gamma=0.025, beta1=0.95, beta2=0.99, eps=1e-8,
 
 
 def prodigy(
-    W, lr=1.0, weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8, beta3=0.0, d0=1e-6, d_coef=1.0, growth_rate=0.0,
-    bias_correction=False, safeguard_warmup=False, eps_d="new",
-):  # fmt: skip
-    """Mishchenko and Defazio, arXiv 2306.06101, algorithm 4 and the authors' prodigyopt. d estimates the distance
-    from the first weights to the solution, over all tensors together. eps is scaled by the old d in the paper, by
-    the new one in the code. beta3 0 = sqrt(beta2); growth_rate 0 = unlimited."""
+    W, lr=1.0, weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8, beta3=0.0, d0=1e-6, d_coef=1.0,
+    growth_rate=0.0, bias_correction=False, safeguard_warmup=False, eps_d="new"
+):
+    """Mishchenko and Defazio, arXiv 2306.06101, algorithm 4 and the authors' prodigyopt. d estimates the
+    distance from the first weights to the solution, over all tensors together. eps is scaled by the old d
+    in the paper, by the new one in the code. beta3 0 = sqrt(beta2); growth_rate 0 = unlimited."""
     beta3, growth = beta3 or math.sqrt(beta2), growth_rate or math.inf
     m = v = s = 0 * W
     W0, r, d, d_max = W, 0.0, d0, d0
@@ -354,9 +358,11 @@ def prodigy(
 
 
 def soft_adam(
-    W, lr, weight_decay=0.0, beta1=0.9, beta2=0.95, eps=1e-8, alpha_sign=0.6, map="tanh", quantile_eps=1e-4, tau_max=1e9
+    W, lr, weight_decay=0.0, beta1=0.9, beta2=0.95, eps=1e-8, alpha_sign=0.6, map="tanh",
+    quantile_eps=1e-4, tau_max=1e9
 ):
-    """Ours: the soft sign of SoftSignum around Adam's normalised momentum, its temperature fitted to that."""
+    """Ours: the soft sign of SoftSignum around Adam's normalised momentum, its temperature fitted to
+    that."""
     m = v = 0 * W
     hard, taus = round(alpha_sign * STEPS), None
     for t in count(1):
@@ -373,11 +379,12 @@ def soft_adam(
 
 
 def softsignum_official(
-    W, lr, weight_decay=0.0, momentum=0.9, dampening=0.0, nesterov=False, normalized=False, sign_norm=False,
-    alpha_sign=0.6, eps=1e-4, tau_max=20.0,
-):  # fmt: skip
-    """brain-lab-research/softsign softsignum.py: the buffer starts as g and is a sum; `normalized` divides the step's
-    learning rate by the norm of what is mapped, over all tensors, `sign_norm` multiplies; decay sees the plain one."""
+    W, lr, weight_decay=0.0, momentum=0.9, dampening=0.0, nesterov=False, normalized=False,
+    sign_norm=False, alpha_sign=0.6, eps=1e-4, tau_max=20.0
+):
+    """brain-lab-research/softsign softsignum.py: the buffer starts as g and is a sum; `normalized`
+    divides the step's learning rate by the norm of what is mapped, over all tensors, `sign_norm`
+    multiplies; decay sees the plain one."""
     buffer, hard, taus = None, round(alpha_sign * STEPS), None
     for t in count(1):
         g = yield W
@@ -392,7 +399,7 @@ def softsignum_official(
         W = (1 - lr * weight_decay) * W - rate * U
 
 
-# ---- matrix methods -------------------------------------------------------------------------------------------
+# ---- matrix methods ------------------------------------------------------------------------------------
 
 
 def shape_scale(scale, rows, cols):
@@ -414,7 +421,9 @@ def muon(W, lr, weight_decay=0.0, momentum=0.95, nesterov=True, scale="tall"):
         W = (1 - lr * weight_decay) * W - lr * shape_scale(scale, *W.shape) * polar(X)
 
 
-def hard_switch_muon(W, lr, weight_decay=0.0, momentum=0.95, nesterov=False, scale="tall", alpha_sign=0.6, sgd_lr_ratio=10.0):
+def hard_switch_muon(
+    W, lr, weight_decay=0.0, momentum=0.95, nesterov=False, scale="tall", alpha_sign=0.6, sgd_lr_ratio=10.0
+):
     """Muon, then plain SGD with the same momentum buffer (baseline of arXiv 2605.31371, on matrices)."""
     M, hard = 0 * W, round(alpha_sign * STEPS)
     for t in count(1):
@@ -426,15 +435,17 @@ def hard_switch_muon(W, lr, weight_decay=0.0, momentum=0.95, nesterov=False, sca
 
 
 def normuon(W, lr, weight_decay=0.0, momentum=0.95, beta2=0.95, eps=1e-10, form="paper", nesterov=False):
-    """Li et al., arXiv 2510.05491, algorithm 1: rows of the polar factor normalised by their second moment, then the
-    whole to a root mean square of 0.2 (paper), or back to its norm and times Muon's tall scale (official)."""
-    M, v = 0 * W, zeros([W.shape[0]])
+    """Li et al., arXiv 2510.05491, algorithm 1: rows of the polar factor normalised by their second
+    moment, then the whole to a root mean square of 0.2 (paper), or back to its norm and times Muon's tall
+    scale (official)."""
+    M, v = 0 * W, [0.0] * W.shape[0]
     while True:
         g = yield W
         M = momentum * M + (1 - momentum) * g
         O = polar(momentum * M + (1 - momentum) * g if nesterov else M)
-        v = beta2 * v + (1 - beta2) * Array([dot(Array(row, None), Array(row, None)) / W.shape[1] for row in O.rows()], v.shape)
-        U = from_rows([[o / (math.sqrt(v_row) + eps) for o in row] for row, v_row in zip(O.rows(), v.x)])
+        power = [sum(o * o for o in row) / len(row) for row in O.rows()]
+        v = [beta2 * a + (1 - beta2) * b for a, b in zip(v, power)]
+        U = from_rows([[o / (math.sqrt(a) + eps) for o in row] for row, a in zip(O.rows(), v)])
         if form == "paper":
             U = 0.2 / rms(U) * U
         else:
@@ -443,8 +454,9 @@ def normuon(W, lr, weight_decay=0.0, momentum=0.95, beta2=0.95, eps=1e-10, form=
 
 
 def scion(W, lr, weight_decay=1.0, momentum=0.9, hidden_radius=50.0, outer_radius=3000.0, role="matrix"):
-    """Pethick et al., arXiv 2502.07529: the linear minimisation oracle of a norm ball chosen by role, as in the
-    authors' scion.py and GPT example. weight_decay 1 = constrained to the ball, 0 = unconstrained."""
+    """Pethick et al., arXiv 2502.07529: the linear minimisation oracle of a norm ball chosen by role, as
+    in the authors' scion.py and GPT example. weight_decay 1 = constrained to the ball, 0 =
+    unconstrained."""
     m = 0 * W
     while True:
         g = yield W
@@ -459,13 +471,14 @@ def scion(W, lr, weight_decay=1.0, momentum=0.9, hidden_radius=50.0, outer_radiu
 
 
 def soap(
-    W, lr, weight_decay=0.0, beta1=0.95, beta2=0.95, shampoo_beta=-1.0, eps=1e-8, frequency=10, max_dim=10000,
-    normalize=False, decay="after",
-):  # fmt: skip
-    """Vyas et al., arXiv 2409.11321, algorithm 3 and the authors' soap.py: Adam in the eigenbasis of Shampoo's two
-    statistics. The first gradient only makes the bases; later they follow by one step of power iteration and QR,
-    columns sorted by their estimated eigenvalue. A side longer than max_dim, and a vector, has no basis.
-    decay "after": W <- (1 - lr wd) (W - lr U) as in the code; "first": W <- (1 - lr wd) W - lr U."""
+    W, lr, weight_decay=0.0, beta1=0.95, beta2=0.95, shampoo_beta=-1.0, eps=1e-8, frequency=10,
+    max_dim=10000, normalize=False, decay="after"
+):
+    """Vyas et al., arXiv 2409.11321, algorithm 3 and the authors' soap.py: Adam in the eigenbasis of
+    Shampoo's two statistics. The first gradient only makes the bases; later they follow by one step of
+    power iteration and QR, columns sorted by their estimated eigenvalue. A side longer than max_dim, and
+    a vector, has no basis. decay "after": W <- (1 - lr wd) (W - lr U) as in the code; "first": W <- (1 -
+    lr wd) W - lr U."""
     kept = beta2 if shampoo_beta < 0 else shampoo_beta
     shape, flat = W.shape, len(W.shape) == 1
     W = Array(W.x, [1, len(W.x)]) if flat else W
@@ -502,8 +515,7 @@ def refreshed(S, Q, V):
     for s, q in zip(S, Q):
         V = V.T  # so that the side at hand is the columns', and both sides have been after two turns
         if q:
-            estimates = [dot(Array(c, None), Array(sc, None)) for c, sc in zip(q.T.rows(), (s @ q).T.rows())]
-            order = decreasing(estimates)
+            order = decreasing([(q.T @ s @ q).rows()[k][k] for k in range(len(q.rows()))])
             V = from_rows([[row[k] for k in order] for row in V.rows()])
             q = orthonormal(s @ from_rows([q.T.rows()[k] for k in order]).T)
         bases.append(q)
@@ -511,8 +523,8 @@ def refreshed(S, Q, V):
 
 
 def family(W, lr, weight_decay=0.0, momentum=0.9, geometry="vector", map="tanh", temperature=30.0):
-    """Geometry relaxation at a fixed temperature (arXiv 2605.31371): U = map(tau m), on entries or on singular
-    values. Also gives its measure V*(tau m) / tau."""
+    """Geometry relaxation at a fixed temperature (arXiv 2605.31371): U = map(tau m), on entries or on
+    singular values. Also gives its measure V*(tau m) / tau."""
     m, f, conjugate = 0 * W, MAPS[map], CONJUGATES[map]
     dual = 0.0
     while True:
@@ -524,7 +536,7 @@ def family(W, lr, weight_decay=0.0, momentum=0.9, geometry="vector", map="tanh",
         W = (1 - lr * weight_decay) * W - lr * U
 
 
-# ---- inputs ---------------------------------------------------------------------------------------------------
+# ---- inputs --------------------------------------------------------------------------------------------
 
 
 def splitmix64(seed):
@@ -552,16 +564,16 @@ def read(x):
     return struct.unpack("f", struct.pack("f", x))[0]
 
 
-def inputs(shapes, decades, seed=1):
-    """First weights, and gradients: every entry has a size of its own, spread over so many decades, and a drift;
-    every step has a size, over 1.5 decades. Exact zeros: here and there, in the third entry of each tensor for
-    four steps, in all of `b` at step 7."""
+def inputs(shapes, decades, start, seed=1):
+    """First weights, of size `start`, and gradients: every entry has a size of its own, spread over so
+    many decades, and a drift; every step has a size, over 1.5 decades. Exact zeros: here and there, in
+    the third entry of each tensor for four steps, in all of `b` at step 7."""
     uniform = splitmix64(seed)
     normal = normals(uniform)
     draw = lambda shape, f: Array([f() for _ in range(math.prod(shape))], shape)
-    params0 = {name: draw(shape, lambda: 0.1 * next(normal)).map(written) for name, shape in shapes.items()}
-    size = {name: draw(shape, lambda: 10 ** (-decades * next(uniform))) for name, shape in shapes.items()}
-    drift = {name: draw(shape, lambda: next(normal)) for name, shape in shapes.items()}
+    draws = lambda f: {name: draw(shape, f) for name, shape in shapes.items()}
+    params0 = draws(lambda: written(start * next(normal)))
+    size, drift = draws(lambda: 10 ** (-decades * next(uniform))), draws(lambda: next(normal))
     grads = []
     for t in range(1, STEPS + 1):
         step_size, grads_t = 10 ** (0.5 - 1.5 * next(uniform)), {}
@@ -575,7 +587,7 @@ def inputs(shapes, decades, seed=1):
     return params0, grads
 
 
-# ---- cases ----------------------------------------------------------------------------------------------------
+# ---- cases ---------------------------------------------------------------------------------------------
 
 MIXED = {"a": [7], "b": [5, 3], "c": [4, 4], "d": [3, 6]}
 MATRICES = {"b": [5, 3], "c": [4, 4], "d": [3, 6]}
@@ -588,10 +600,12 @@ NOTES = {sf_adamw: "eval_params_after_step", family: "dual_progress_after_step",
 
 
 class Case:
-    def __init__(self, method, shapes=MIXED, decades=3.0, roles=None, **settings):
-        self.method, self.shapes, self.decades, self.roles = method, shapes, decades, roles
-        defaults = inspect.signature(method).parameters.values()
-        self.config = {p.name: p.default for p in defaults if p.default is not p.empty and p.name != "role"} | settings
+    def __init__(self, method, shapes=MIXED, decades=3.0, roles=None, start=0.1, **settings):
+        self.method, self.shapes, self.decades = method, shapes, decades
+        self.roles, self.start = roles, start
+        known = inspect.signature(method).parameters.values()
+        self.config = {p.name: p.default for p in known if p.default is not p.empty and p.name != "role"}
+        self.config |= settings
 
 
 CASES = {
@@ -611,33 +625,47 @@ CASES = {
     "mars_official": Case(mars, lr=0.01, weight_decay=0.1),
     "mars_paper": Case(mars, lr=0.01, weight_decay=0.1, first_previous="same"),
     "mars_without_correction": Case(mars, lr=0.01, weight_decay=0.1, gamma=0.0),
-    "prodigy_official": Case(prodigy, lr=1.0, weight_decay=0.1),
-    "prodigy_paper": Case(prodigy, lr=1.0, weight_decay=0.1, eps_d="old"),
+    "prodigy_official": Case(prodigy, start=0.0, weight_decay=0.1),
+    "prodigy_paper": Case(prodigy, start=0.0, weight_decay=0.1, eps_d="old"),
+    "prodigy_decay": Case(prodigy, weight_decay=1.0, beta2=0.99, d0=1e-3),
     "prodigy_options": Case(
-        prodigy, lr=0.5, weight_decay=0.1, beta3=0.9, d0=1e-4, d_coef=2.0, growth_rate=1.5, bias_correction=True,
-        safeguard_warmup=True,
+        prodigy, start=0.01, lr=0.8, weight_decay=0.1, beta3=0.95, d0=1e-3, d_coef=4.0, growth_rate=1.15,
+        bias_correction=True, safeguard_warmup=True
     ),
     "soft_adam_tanh": Case(soft_adam, lr=0.01, weight_decay=0.1),
-    "soft_adam_algebraic": Case(soft_adam, lr=0.01, weight_decay=0.1, map="algebraic", alpha_sign=0.3, tau_max=20.0),
+    "soft_adam_algebraic": Case(
+        soft_adam, lr=0.01, weight_decay=0.1, map="algebraic", alpha_sign=0.3, tau_max=20.0
+    ),
     "soft_adam_clip": Case(soft_adam, lr=0.01, weight_decay=0.1, map="clip"),
     "softsignum_sum": Case(softsignum_official, lr=0.01, weight_decay=0.1),
     "softsignum_normalized": Case(softsignum_official, lr=0.01, weight_decay=0.1, normalized=True),
-    "softsignum_sign_norm": Case(softsignum_official, lr=0.01, weight_decay=0.1, sign_norm=True, nesterov=True),
+    "softsignum_sign_norm": Case(
+        softsignum_official, lr=0.01, weight_decay=0.1, sign_norm=True, nesterov=True
+    ),
     "muon_polar": Case(muon, MATRICES, 1.0, lr=0.01, weight_decay=0.1),
-    "muon_polar_aspect": Case(muon, MATRICES, 1.0, lr=0.01, weight_decay=0.1, scale="aspect", nesterov=False),
+    "muon_polar_aspect": Case(
+        muon, MATRICES, 1.0, lr=0.01, weight_decay=0.1, scale="aspect", nesterov=False
+    ),
     "muon_polar_rms": Case(muon, MATRICES, 1.0, lr=0.01, weight_decay=0.1, scale="rms"),
     "hard_switch_muon": Case(hard_switch_muon, MATRICES, 1.0, lr=0.01, weight_decay=0.1),
-    "hard_switch_muon_nesterov": Case(hard_switch_muon, MATRICES, 1.0, lr=0.01, weight_decay=0.1, nesterov=True),
+    "hard_switch_muon_nesterov": Case(
+        hard_switch_muon, MATRICES, 1.0, lr=0.01, weight_decay=0.1, nesterov=True
+    ),
     "normuon_paper": Case(normuon, MATRICES, 1.0, lr=0.01, weight_decay=0.1),
-    "normuon_official": Case(normuon, MATRICES, 1.0, lr=0.01, weight_decay=0.1, form="official", nesterov=True),
+    "normuon_official": Case(
+        normuon, MATRICES, 1.0, lr=0.01, weight_decay=0.1, form="official", nesterov=True
+    ),
     "scion_constrained": Case(scion, MIXED, 1.0, ROLES, lr=0.000244140625),
     "scion_unconstrained": Case(
-        scion, MIXED, 1.0, ROLES, lr=0.01, weight_decay=0.0, momentum=0.5, hidden_radius=2.0, outer_radius=3.0
+        scion, MIXED, 1.0, ROLES, lr=0.01, weight_decay=0.0, momentum=0.5, hidden_radius=2.0,
+        outer_radius=3.0
     ),
     "soap": Case(soap, NEAR_SQUARE, 0.5, lr=0.01, weight_decay=0.1, frequency=4),
     "soap_decay_first": Case(soap, NEAR_SQUARE, 0.5, lr=0.01, weight_decay=0.1, frequency=4, decay="first"),
     "soap_one_sided": Case(soap, ONE_SIDED, 0.5, lr=0.01, weight_decay=0.1, frequency=3, max_dim=4),
-    "soap_normalized": Case(soap, NEAR_SQUARE, 0.5, lr=0.01, frequency=5, normalize=True, shampoo_beta=0.9, beta1=0.9),
+    "soap_normalized": Case(
+        soap, NEAR_SQUARE, 0.5, lr=0.01, frequency=5, normalize=True, shampoo_beta=0.9, beta1=0.9
+    ),
 }
 for _map in MAPS:
     CASES[f"family_vector_{_map}"] = Case(family, MIXED, lr=0.01, weight_decay=0.1, map=_map)
@@ -646,7 +674,7 @@ for _map in MAPS:
     )
 
 
-# ---- running and writing --------------------------------------------------------------------------------------
+# ---- running and writing -------------------------------------------------------------------------------
 
 
 def joined(tensors):
@@ -655,11 +683,11 @@ def joined(tensors):
 
 def parted(array, shapes):
     x = iter(array.x)
-    return {name: Array([next(x) for _ in range(math.prod(shape))], shape) for name, shape in shapes.items()}
+    return {name: Array(list(islice(x, math.prod(shape))), shape) for name, shape in shapes.items()}
 
 
 def run(case, params0, grads):
-    """The weights after each step, {name: Array}, and what the method has to say beside (None for most)."""
+    """The weights after each step, {name: Array}, and by name what the method has to say beside."""
     if case.method in WHOLE:
         runs = {None: case.method(joined(params0), **case.config)}
         give = lambda tensors: {None: joined(tensors)}
@@ -681,12 +709,12 @@ def listed(tensors):
 
 
 def computed(name, case):
-    params0, grads = inputs(case.shapes, case.decades)
+    params0, grads = inputs(case.shapes, case.decades, case.start)
     as_read = lambda tensors: {name: tensor.map(read) for name, tensor in tensors.items()}
-    out = {"case": name, "optimizer": case.method.__name__, "config": case.config}
-    out |= {"source": "scripts/optim_reference.py: " + " ".join(case.method.__doc__.split()), "shapes": case.shapes}
-    out |= {"roles": case.roles} if case.roles else {}
-    out |= {"steps": STEPS, "params0": listed(params0), "grads": [listed(g) for g in grads], "params_after_step": {}}
+    source = "scripts/optim_reference.py: " + " ".join(case.method.__doc__.split())
+    out = {"case": name, "optimizer": case.method.__name__, "config": case.config, "source": source}
+    out |= {"shapes": case.shapes} | ({"roles": case.roles} if case.roles else {}) | {"steps": STEPS}
+    out |= {"params0": listed(params0), "grads": [listed(g) for g in grads], "params_after_step": {}}
     for t, (weights, notes) in enumerate(run(case, as_read(params0), [as_read(g) for g in grads]), 1):
         if t in RECORDED:
             out["params_after_step"][str(t)] = listed(weights)
@@ -717,8 +745,9 @@ def main():
             path.write_text(json.dumps(result, separators=(",", ":")) + "\n")
         elif not path.exists() or not same(result, json.loads(path.read_text())):
             stale.append(name)
-    print(f"{len(CASES)} cases", "differ: " + " ".join(stale) if stale else "compared" if check else "written")
-    sys.exit(bool(stale))
+    if stale:
+        sys.exit("differ from a fresh computation: " + " ".join(stale))
+    print(len(CASES), "cases", "as computed" if check else "written")
 
 
 if __name__ == "__main__":
