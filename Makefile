@@ -35,10 +35,10 @@ endif
 say     = $(if $(V),,@echo "  $(1)	$@";)
 
 # ---- programs ------------------------------------------------------------------------------------------------
-PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb optim_replay
-BINARIES = $(PROGRAMS:%=$(OUT)/bin/%) $(OUT)/bin/bench
+PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb optim_replay toy
+BINARIES = $(PROGRAMS:%=$(OUT)/bin/%) $(OUT)/bin/bench $(OUT)/bin/bench_optim
 MAINS    = train_gpt.c data/prepare.c scripts/compare.c scripts/gpt2_check.c scripts/extract_rdb.c \
-           scripts/optim_replay.c scripts/bench.c
+           scripts/optim_replay.c scripts/toy.c scripts/bench.c scripts/bench_optim.c
 LIB_OBJ  = $(patsubst %.c,$(OUT)/%.o,$(filter-out $(MAINS),$(wildcard core/*.c model/*.c optim/*.c data/*.c train/*.c)))
 LIB      = $(OUT)/libtrain_gpt.a
 TESTS    = $(patsubst test/%.c,$(OUT)/bin/%,$(wildcard test/test_*.c))
@@ -56,7 +56,9 @@ $(OUT)/bin/compare:     $(OUT)/scripts/compare.o
 $(OUT)/bin/gpt2_check:  $(OUT)/scripts/gpt2_check.o
 $(OUT)/bin/extract_rdb: $(OUT)/scripts/extract_rdb.o
 $(OUT)/bin/optim_replay: $(OUT)/scripts/optim_replay.o
+$(OUT)/bin/toy:         $(OUT)/scripts/toy.o
 $(OUT)/bin/bench:       $(OUT)/scripts/bench.o
+$(OUT)/bin/bench_optim: $(OUT)/scripts/bench_optim.o
 $(TESTS): $(OUT)/bin/%: $(OUT)/test/%.o
 $(TESTS): LIBS += $(shell pkg-config --libs cmocka)
 
@@ -98,6 +100,9 @@ quickstart: ## from nothing to a comparison: install, build, corpus, tokenizer, 
 test: build-all ## prove the program; ends with "N passed, N failed"
 	@test/run.sh $(OUT)/bin
 
+toys: toy ## the toy problems of arXiv 2605.06615: published numbers beside ours
+	./toy
+
 docs: train_gpt ## write docs/config.md and docs/optimizers.md from the declarations in the source
 	./train_gpt --docs-config > docs/config.md
 	./train_gpt --docs-optimizers > docs/optimizers.md
@@ -106,6 +111,9 @@ lint: train_gpt ## warnings as errors with gcc and clang, clang-tidy, cppcheck, 
 	@test/lint.sh
 
 bench: $(OUT)/bin/bench ## time training steps of small and large models (make bench ARGS=--help)
+	@$< $(ARGS)
+
+bench-optim: $(OUT)/bin/bench_optim ## time every optimizer's step on GPT-2 124M's tensors (make bench-optim ARGS=--help)
 	@$< $(ARGS)
 
 # PyTorch is no dependency: it lives in an environment of its own. Newest from PyPI, about 1 GB.
@@ -120,6 +128,6 @@ help: ## this list
 
 clean: ## remove everything that was built (data/ and runs/ stay)
 	rm -rf build $(PROGRAMS)
-.PHONY: deps quickstart test docs lint bench bench-peers help clean
+.PHONY: deps quickstart test toys docs lint bench bench-optim bench-peers help clean
 
 -include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d)
