@@ -12,6 +12,7 @@
  * 1 is where SoftSignum's temperature ends.
  */
 #include "optim/elementwise.h"
+#include "optim/momentum.h"
 #include "optim/muon.h"
 #include "optim/temperature.h"
 #include <math.h>
@@ -37,13 +38,12 @@ static double temperature_of(const Switch *h, const OptimGroup *group) {
 /* ---- Signum ---- */
 
 typedef struct HardSwitch {
-    double momentum;
+    Momentum momentum; /* first, for momentum_check */
     Switch at;
 } HardSwitch;
 
 static const Field fields[] = {
-    {"momentum", FIELD_REAL, offsetof(HardSwitch, momentum), "0.95", "[0,1)",
-     "share of m kept each step (beta)"},
+    MOMENTUM_FIELDS(HardSwitch, momentum, "0.95", "ema", "false"),
     SWITCH_FIELDS(HardSwitch, at),
     {0},
 };
@@ -57,30 +57,40 @@ static bool agree(OptimGroup *group, Error *err) {
 static void update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const HardSwitch *h = group->hyper;
     const bool hard = isinf(group->temperature);
-    const float beta = (float)h->momentum, rest = (float)(1 - h->momentum), ratio = (float)h->at.ratio;
+    const MomentumRule rule = momentum_rule(&h->momentum, group->age, false);
+    const float ratio = (float)h->at.ratio;
     const float lr = (float)tensor->lr, decay = (float)(tensor->lr * tensor->weight_decay);
     float *restrict w = tensor->param->w, *restrict m = tensor->slot[0];
     const float *restrict g = tensor->param->g;
     for (size_t i = piece->begin; i < piece->end; i++) {
-        m[i] = beta * m[i] + rest * g[i];
-        w[i] = stepped(w[i], hard ? sign(m[i]) : ratio * m[i], lr, decay);
+        m[i] = rule.keep * m[i] + rule.gain * g[i];
+        float x = rule.own * m[i] + rule.ahead * g[i];
+        w[i] = stepped(w[i], hard ? sign(x) : ratio * x, lr, decay);
     }
 }
+
+static const Preset presets[] = {
+    {"paper", "momentum_form=ema nesterov=false", "momentum is an average from zero; the defaults"},
+    {"official", "lr=1e-3 weight_decay=0 momentum=0 momentum_form=sum dampening=0 nesterov=false",
+     "as the authors' SoftSignum, whose sign_iters it shares; of this baseline they published no code"},
+    {0},
+};
 
 const Optimizer optimizer_hard_switch = {
     .name = "hard_switch",
     .title = "HardSwitchSign",
-    .equation = "m <- beta m + (1 - beta) g\n"
-                "W <- (1 - lr wd) W - lr sign(m), after alpha_sign T steps\n"
-                "W <- (1 - lr wd) W - lr ratio m",
+    .equation = MOMENTUM_EQUATION "W <- (1 - lr wd) W - lr sign(x); after alpha_sign T steps\n"
+                                  "W <- (1 - lr wd) W - lr sgd_lr_ratio x",
     .source = "HardSwitchSign, a baseline of arXiv 2605.31371",
     .differs = "the ratio of learning rates is a setting: the paper's was not found",
     .cost = "one pass: reads 12 bytes a weight, writes 8",
     .lr = 3e-4,
     .weight_decay = 0.1,
     .scale = SCALE_IGNORED_WHILE_HARD,
+    .presets = presets,
     .fields = fields,
     .hyper_size = sizeof(HardSwitch),
+    .check = momentum_check,
     .roles = ROLES_ALL,
     .slots = (const char *const[]){"momentum", NULL},
     .agree = agree,
@@ -100,10 +110,6 @@ static const Field muon_fields[] = {
     {0},
 };
 
-static bool muon_fuse_split(const void *hyper) {
-    return !((const HardSwitchMuon *)hyper)->muon.split_qkv;
-}
-
 static bool muon_agree(OptimGroup *group, Error *err) {
     (void)err;
     group->temperature = temperature_of(&((const HardSwitchMuon *)group->hyper)->at, group);
@@ -112,8 +118,8 @@ static bool muon_agree(OptimGroup *group, Error *err) {
 
 static void muon_update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const HardSwitchMuon *h = group->hyper;
-    muon_observe(&h->muon, tensor, piece);
-    MuonMatrix x = muon_input(&h->muon, tensor, piece);
+    muon_observe(group, tensor, piece);
+    MuonMatrix x = muon_input(group, tensor, piece);
     if (isinf(group->temperature)) muon_polar(&h->muon, &x);
     else
         for (size_t i = 0; i < piece->end - piece->begin; i++) x.X[i] *= (float)h->at.ratio;
@@ -123,10 +129,8 @@ static void muon_update(const OptimGroup *group, const OptimTensor *tensor, cons
 const Optimizer optimizer_hard_switch_muon = {
     .name = "hard_switch_muon",
     .title = "Muon, then SGD",
-    .equation = "m <- beta m + (1 - beta) g\n"
-                "X = beta m + (1 - beta) g (nesterov), else m\n"
-                "W <- (1 - lr wd) W - lr scale polar(X), after alpha_sign T steps\n"
-                "W <- (1 - lr wd) W - lr scale ratio X",
+    .equation = MOMENTUM_EQUATION "W <- (1 - lr wd) W - lr scale polar(x); after alpha_sign T steps\n"
+                                  "W <- (1 - lr wd) W - lr scale sgd_lr_ratio x",
     .source = "after HardSwitchSign of arXiv 2605.31371",
     .differs =
         "Muon in HardSwitchSign's place, with its Nesterov momentum and its scale kept after the switch",
@@ -136,6 +140,7 @@ const Optimizer optimizer_hard_switch_muon = {
     .scale = SCALE_IGNORED_WHILE_HARD,
     .fields = muon_fields,
     .hyper_size = sizeof(HardSwitchMuon),
+    .check = muon_check,
     .roles = ROLE_BIT(ROLE_MATRIX) | ROLE_BIT(ROLE_EMBEDDING) | ROLE_BIT(ROLE_HEAD),
     .cut = CUT_MATRICES,
     .slots = (const char *const[]){"momentum", NULL},

@@ -10,6 +10,11 @@
 
 #include "optim/optim.h"
 
+/* The first lines of an equation; x is what the step goes along. */
+#define MOMENTUM_EQUATION                                                                                  \
+    "m <- beta m + gain g,  gain = 1 - beta (ema) or 1 - dampening (sum, which starts as g)\n"             \
+    "x = m, or with nesterov beta m + gain g\n"
+
 typedef enum { MOMENTUM_EMA, MOMENTUM_SUM } MomentumForm;
 
 typedef struct Momentum {
@@ -19,14 +24,14 @@ typedef struct Momentum {
 } Momentum;
 
 /* clang-format off */
-#define MOMENTUM_FIELDS(Type, member, beta_default, form_default)                                         \
+#define MOMENTUM_FIELDS(Type, member, beta_default, form_default, nesterov_default)                       \
     {"momentum", FIELD_REAL, offsetof(Type, member.beta), beta_default, "[0,1)",                          \
      "share of the momentum kept each step"},                                                             \
     {"momentum_form", FIELD_CHOICE, offsetof(Type, member.form), form_default, "ema|sum",                 \
      "ema: m = momentum m + (1 - momentum) g from zero; sum: m = momentum m + (1 - dampening) g"},        \
     {"dampening", FIELD_REAL, offsetof(Type, member.dampening), "0", "[0,1]",                             \
      "share of the gradient withheld from a sum after the first step"},                                   \
-    {"nesterov", FIELD_BOOL, offsetof(Type, member.nesterov), "false", "",                                \
+    {"nesterov", FIELD_BOOL, offsetof(Type, member.nesterov), nesterov_default, "",                       \
      "look one step ahead: update along momentum m + gain g"}
 /* clang-format on */
 
@@ -45,7 +50,9 @@ static inline MomentumRule momentum_rule(const Momentum *h, int64_t age, bool do
     return rule;
 }
 
-static inline const char *momentum_check(const Momentum *h) {
+/* `check` of hyper-parameters that begin with a Momentum. */
+static inline const char *momentum_check(const void *hyper) {
+    const Momentum *h = hyper;
     return h->form == MOMENTUM_EMA && h->dampening != 0 ? "dampening needs momentum_form sum" : NULL;
 }
 

@@ -27,10 +27,20 @@ size_t muon_work_size(const void *hyper, int rows, int cols) {
     return matrix_floats(rows, cols) + spectral_work_size(n, m);
 }
 
-void muon_observe(const Muon *h, const OptimTensor *tensor, const OptimPiece *piece) {
-    float *restrict m = tensor->slot[0], keep = (float)h->momentum, gain = (float)(1 - h->momentum);
+const char *muon_check(const void *hyper) {
+    return momentum_check(&((const Muon *)hyper)->momentum);
+}
+
+bool muon_fuse_split(const void *hyper) {
+    return !((const Muon *)hyper)->split_qkv;
+}
+
+void muon_observe(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    const Muon *h = group->hyper;
+    const MomentumRule rule = momentum_rule(&h->momentum, group->age, false);
+    float *restrict m = tensor->slot[0];
     const float *restrict g = tensor->param->g;
-    for (size_t i = piece->begin; i < piece->end; i++) m[i] = keep * m[i] + gain * g[i];
+    for (size_t i = piece->begin; i < piece->end; i++) m[i] = rule.keep * m[i] + rule.gain * g[i];
 }
 
 /* Tiles, so that a transposed copy does not miss the cache at every element. */
@@ -54,9 +64,10 @@ MuonMatrix muon_matrix(float own, float ahead, const OptimTensor *tensor, const 
     return x;
 }
 
-MuonMatrix muon_input(const Muon *h, const OptimTensor *tensor, const OptimPiece *piece) {
-    float beta = (float)h->momentum, ahead = (float)(1 - h->momentum);
-    return h->nesterov ? muon_matrix(beta, ahead, tensor, piece) : muon_matrix(1, 0, tensor, piece);
+MuonMatrix muon_input(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    const Muon *h = group->hyper;
+    const MomentumRule rule = momentum_rule(&h->momentum, group->age, true);
+    return muon_matrix(rule.own, rule.ahead, tensor, piece);
 }
 
 void muon_polar(const Muon *h, const MuonMatrix *x) {
@@ -90,14 +101,24 @@ static const Field fields[] = {MUON_FIELDS(
                                    struct { Muon muon; }, muon),
                                {0}};
 
-static bool fuse_split(const void *hyper) {
-    return !((const Muon *)hyper)->split_qkv;
-}
+static const Preset presets[] = {
+    {"official",
+     "lr=0.02 weight_decay=0 momentum=0.95 momentum_form=ema nesterov=true coefficients=classic steps=5 "
+     "scale=tall",
+     "K. Jordan's muon.py, and the defaults"},
+    {"paper", "momentum_form=sum nesterov=false coefficients=classic steps=5 scale=none",
+     "the algorithm of the write-up: m = beta m + g, neither Nesterov nor scale"},
+    {"moonlight",
+     "lr=1e-3 weight_decay=0.1 momentum=0.95 momentum_form=sum nesterov=true coefficients=classic steps=5 "
+     "scale=rms",
+     "Moonlight (arXiv 2502.16982) and its code: steps as large as AdamW's, weights decay"},
+    {0},
+};
 
 static void update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const Muon *h = group->hyper;
-    muon_observe(h, tensor, piece);
-    MuonMatrix x = muon_input(h, tensor, piece);
+    muon_observe(group, tensor, piece);
+    MuonMatrix x = muon_input(group, tensor, piece);
     muon_polar(h, &x);
     muon_apply(h, tensor, piece, &x);
 }
@@ -105,21 +126,21 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
 const Optimizer optimizer_muon = {
     .name = "muon",
     .title = "Muon",
-    .equation = "m <- beta m + (1 - beta) g\n"
-                "X = beta m + (1 - beta) g (nesterov), else m\n"
-                "W <- (1 - lr wd) W - lr scale polar(X),  polar(P S Q^T) = P Q^T",
+    .equation = MOMENTUM_EQUATION "W <- (1 - lr wd) W - lr scale polar(x),  polar(P S Q^T) = P Q^T",
     .source = "K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024",
     .differs = "Newton-Schulz in fp32 instead of bfloat16; a fused q|k|v is taken as three matrices",
     .cost = "about 10 n^2 m + 5 n^3 FLOPs for an n x m matrix, n <= m",
     .lr = 0.02,
     .weight_decay = 0,
     .scale = SCALE_IGNORED,
+    .presets = presets,
     .fields = fields,
     .hyper_size = sizeof(Muon),
+    .check = muon_check,
     .roles = ROLE_BIT(ROLE_MATRIX) | ROLE_BIT(ROLE_EMBEDDING) | ROLE_BIT(ROLE_HEAD),
     .cut = CUT_MATRICES,
     .slots = (const char *const[]){"momentum", NULL},
     .work_size = muon_work_size,
-    .fuse_split = fuse_split,
+    .fuse_split = muon_fuse_split,
     .update = update,
 };

@@ -1,13 +1,13 @@
-/* muon.h: what Muon and SoftMuon share: everything but the map of singular values. */
+/* muon.h: what Muon and its kin share: everything but the map of singular values. Their hyper-parameters
+ * begin with a Muon. */
 #ifndef OPTIM_MUON_H
 #define OPTIM_MUON_H
 
-#include "optim/optim.h"
+#include "optim/momentum.h"
 #include "optim/spectral.h"
 
 typedef struct Muon {
-    double momentum;
-    bool nesterov;
+    Momentum momentum;
     int coefficients; /* PolarKind */
     int64_t steps;
     int scale; /* as listed in MUON_FIELDS */
@@ -16,10 +16,7 @@ typedef struct Muon {
 
 /* clang-format off */
 #define MUON_FIELDS(Type, member)                                                                         \
-    {"momentum", FIELD_REAL, offsetof(Type, member.momentum), "0.95", "[0,1)",                            \
-     "beta: share of the momentum kept each step"},                                                       \
-    {"nesterov", FIELD_BOOL, offsetof(Type, member.nesterov), "true", "",                                 \
-     "update along beta m + (1 - beta) g, one step ahead of the momentum"},                               \
+    MOMENTUM_FIELDS(Type, member.momentum, "0.95", "ema", "true"),                                        \
     {"coefficients", FIELD_CHOICE, offsetof(Type, member.coefficients), "classic",                        \
      "classic|polar_express|converged",                                                                   \
      "polynomials of the polar factor: Jordan's one, five tabulated, or as many as convergence takes"},   \
@@ -41,14 +38,17 @@ typedef struct MuonMatrix {
 
 size_t muon_work_size(const void *hyper, int rows, int cols);
 
-/* m <- beta m + (1 - beta) g */
-void muon_observe(const Muon *h, const OptimTensor *tensor, const OptimPiece *piece);
+const char *muon_check(const void *hyper);
+bool muon_fuse_split(const void *hyper);
+
+/* m <- beta m + gain g */
+void muon_observe(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece);
 
 /* X = own m + ahead g, in piece->work. */
 MuonMatrix muon_matrix(float own, float ahead, const OptimTensor *tensor, const OptimPiece *piece);
 
-/* What the step maps: the momentum, or Nesterov's beta m + (1 - beta) g. */
-MuonMatrix muon_input(const Muon *h, const OptimTensor *tensor, const OptimPiece *piece);
+/* What the step maps: the momentum, or Nesterov's beta m + gain g. After muon_observe. */
+MuonMatrix muon_input(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece);
 
 /* The hard map, in place. */
 void muon_polar(const Muon *h, const MuonMatrix *x);

@@ -6,9 +6,10 @@
  *     W <- (1 - lr wd) W - lr sqrt(max(1, rows / cols)) U
  *
  * tau is infinite (exactly Muon) for the first alpha_sign T steps, then falls: see temperature.h. It is
- * fitted to the singular values of all the group's matrices at the first soft step.
+ * fitted to the singular values of all the group's matrices at the first soft step. Any map of the family
+ * can stand in place of the algebraic one; with the hard ball's this is Muon throughout.
  *
- * Source: arXiv 2605.31371. Its authors' code: statistics "gradient", soft_iteration "coupled".
+ * Source: arXiv 2605.31371; preset `official` is its authors' code.
  */
 #include "core/denormals.h"
 #include "core/memory.h"
@@ -39,19 +40,34 @@ static const Field fields[] = {
     {0},
 };
 
+static const Preset presets[] = {
+    {"paper",
+     "momentum_form=ema coefficients=converged map=algebraic tau_max=1e9 statistics=momentum "
+     "soft_iteration=stacked",
+     "polar factor and soft sign as written, both converged; statistics of the momentum"},
+    {"official",
+     "lr=0.02 weight_decay=0 momentum=0.95 momentum_form=ema nesterov=true coefficients=classic steps=5 "
+     "scale=tall map=algebraic tau_max=1e9 statistics=gradient soft_iteration=coupled soft_steps=5",
+     "the authors' code: five steps of either iteration, of which the soft one is far from converged; "
+     "statistics of the raw gradient"},
+    {0},
+};
+
 static const char *check(const void *hyper) {
     const SoftMuon *h = hyper;
-    bool coupled = h->soft_iteration == SOFT_COUPLED;
-    return coupled && h->temperature.map != MAP_ALGEBRAIC ? "soft_iteration coupled needs map algebraic"
-                                                          : NULL;
+    if (h->soft_iteration == SOFT_COUPLED && h->temperature.map != MAP_ALGEBRAIC)
+        return "soft_iteration coupled needs map algebraic";
+    const char *wrong = muon_check(hyper);
+    return wrong ? wrong : temperature_check(&h->temperature);
 }
 
-static bool fuse_split(const void *hyper) {
-    return !((const SoftMuon *)hyper)->muon.split_qkv;
+/* Muon's, and behind it the singular values. */
+static size_t work_size(const void *hyper, int rows, int cols) {
+    return muon_work_size(hyper, rows, cols) + (size_t)(rows < cols ? rows : cols);
 }
 
 static void observe(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
-    muon_observe(&((const SoftMuon *)group->hyper)->muon, tensor, piece);
+    muon_observe(group, tensor, piece);
 }
 
 /* ---- statistics: once in a run ---- */
@@ -71,7 +87,7 @@ static int list_samples(const OptimGroup *group, Sample *samples, float *values,
     *value_count = *work_floats = 0;
     for (int t = 0; t < group->tensor_count; t++) {
         const Param *p = group->tensors[t].param;
-        int parts = fuse_split(group->hyper) ? 1 : p->split, rows = p->rows / parts;
+        int parts = muon_fuse_split(group->hyper) ? 1 : p->split, rows = p->rows / parts;
         size_t size = (size_t)rows * (size_t)p->cols, work = muon_work_size(group->hyper, rows, p->cols);
         for (int i = 0; i < parts; i++, count++) {
             OptimPiece piece = {.begin = (size_t)i * size, .rows = rows, .cols = p->cols};
@@ -117,7 +133,7 @@ static bool measure(OptimGroup *group, Error *err) {
                        "SoftMuon: LAPACK finds no singular values at step %lld; are all weights finite?",
                        (long long)group->step);
     }
-    if (ok) temperature_measure(group, &(SamplePart){values, value_count}, 1);
+    if (ok) temperature_measure(group, &(SamplePart){.x = values, .count = value_count}, 1);
     memory_free(samples);
     memory_free(values);
     memory_free(work);
@@ -134,7 +150,7 @@ static bool agree(OptimGroup *group, Error *err) {
 /* ---- update ---- */
 
 typedef struct Map {
-    int map;
+    SoftMap map;
     double tau;
 } Map;
 
@@ -144,42 +160,63 @@ static double map_value(double s, const void *context) {
     return map->map == MAP_TANH ? tanh(y) : fmin(y, 1);
 }
 
-static void soften(const SoftMuon *h, double tau, const MuonMatrix *x) {
-    Map map = {h->temperature.map, tau};
-    if (isinf(tau)) muon_polar(&h->muon, x);
-    else if (map.map != MAP_ALGEBRAIC) spectral_map(map_value, &map, x->X, x->n, x->m, x->work);
-    else if (h->soft_iteration == SOFT_COUPLED)
-        soft_sign_coupled(tau, (int)h->soft_steps, x->X, x->n, x->m, x->work);
-    else soft_sign(tau, x->X, x->n, x->m, x->work);
+static void soften(const SoftMuon *h, Map map, const MuonMatrix *x) {
+    switch (map.map) {
+    case MAP_SIGN: muon_polar(&h->muon, x); break;
+    case MAP_ALGEBRAIC:
+        if (h->soft_iteration == SOFT_COUPLED)
+            soft_sign_coupled(map.tau, (int)h->soft_steps, x->X, x->n, x->m, x->work);
+        else soft_sign(map.tau, x->X, x->n, x->m, x->work);
+        break;
+    case MAP_LINEAR:
+        for (size_t i = 0; i < (size_t)x->n * (size_t)x->m; i++) x->X[i] *= (float)map.tau;
+        break;
+    case MAP_TANH:
+    case MAP_CLIP: spectral_map(map_value, &map, x->X, x->n, x->m, x->work); break;
+    }
+}
+
+/* Counts singular values in the sign regime, all of them while tau is infinite, and adds up V*. */
+static void count(const SoftMuon *h, Map map, const OptimPiece *piece, const MuonMatrix *x) {
+    float *values = piece->work + muon_work_size(h, piece->rows, piece->cols);
+    double least = soft_map_saturation(map.map, h->temperature.eps) / map.tau;
+    if (!singular_values(x->X, x->n, x->m, values, x->work)) return;
+    for (int i = 0; i < x->n; i++) {
+        piece->counted[COUNT_SATURATED] += values[i] >= least;
+        piece->counted[COUNT_DUAL] += soft_map_conjugate(map.map, map.tau * values[i]) / map.tau;
+    }
+    piece->counted[COUNT_ALL] += x->n;
 }
 
 static void update(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const SoftMuon *h = group->hyper;
-    MuonMatrix x = muon_input(&h->muon, tensor, piece);
-    if (group->measure) {
-        double least = soft_map_saturation(h->temperature.map, h->temperature.eps) / group->temperature;
-        piece->counted[COUNT_SATURATED] += least > 0 ? singular_values_above(least, x.X, x.n, x.m, x.work) : x.n;
-        piece->counted[COUNT_ALL] += x.n;
-    }
-    soften(h, group->temperature, &x);
+    Map map = {(SoftMap)h->temperature.map, group->temperature};
+    if (isinf(map.tau)) map = (Map){MAP_SIGN, 1};
+    MuonMatrix x = muon_input(group, tensor, piece);
+    if (group->measure) count(h, map, piece, &x);
+    soften(h, map, &x);
     muon_apply(&h->muon, tensor, piece, &x);
 }
 
 const Optimizer optimizer_softmuon = {
     .name = "softmuon",
     .title = "SoftMuon",
-    .equation = "m <- beta m + (1 - beta) g\n"
-                "X = beta m + (1 - beta) g (nesterov), else m\n"
-                "U = X (X^T X + tau^-2 I)^(-1/2); polar(X) while tau is infinite\n"
-                "W <- (1 - lr wd) W - lr scale U",
-    .source = "arXiv 2605.31371",
+    .equation = MOMENTUM_EQUATION
+    "W <- (1 - lr wd) W - lr scale U,  x = P S Q^T,  U = P map(tau S) Q^T = -argmin_d <x, d> + V(d) / tau\n"
+    "for the algebraic map U = x (x^T x + tau^-2 I)^(-1/2); polar(x) = P Q^T while tau is infinite\n"
+    "tau = infinity in the first alpha_sign T steps; then fixed, or falling by quantiles of S\n"
+    "\n" GEOMETRY_TABLE,
+    .source = "Feoktistov et al., Softsign (arXiv 2605.31371): SoftMuon, and its family of geometries",
     .differs =
-        "the soft phase is converged (soft_iteration coupled is the authors'); tanh and clip go through a\n"
-        "double-precision eigendecomposition, exact and slow",
-    .cost = "Muon's; singular values once",
+        "Newton-Schulz in fp32 instead of bfloat16; a fused q|k|v is taken as three matrices; the soft "
+        "phase is converged unless soft_iteration is coupled, the authors'",
+    .cost =
+        "Muon's; in the soft phase 1.3 times that, but with map tanh or clip, an eigendecomposition in "
+        "double precision, 7 to 10 times; singular values, 2 to 3 times that, once and in a logged step",
     .lr = 0.02,
     .weight_decay = 0,
     .scale = SCALE_IGNORED_WHILE_HARD,
+    .presets = presets,
     .fields = fields,
     .hyper_size = sizeof(SoftMuon),
     .check = check,
@@ -187,8 +224,8 @@ const Optimizer optimizer_softmuon = {
     .cut = CUT_MATRICES,
     .slots = (const char *const[]){"momentum", NULL},
     .scalars = (const char *const[]){TEMPERATURE_SCALARS, NULL},
-    .work_size = muon_work_size,
-    .fuse_split = fuse_split,
+    .work_size = work_size,
+    .fuse_split = muon_fuse_split,
     .observe = observe,
     .agree = agree,
     .update = update,

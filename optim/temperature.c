@@ -36,7 +36,8 @@ static void count_digits(const SamplePart *part, View view, uint32_t found, uint
         denormals_flush();
 #pragma omp for reduction(+ : seen[:256])
         for (size_t i = 0; i < part->count; i++) {
-            uint32_t key = key_of(view.deviation ? fabsf(part->x[i] - view.center) : part->x[i]);
+            float x = part->g ? part->own * part->x[i] + part->ahead * part->g[i] : part->x[i];
+            uint32_t key = key_of(view.deviation ? fabsf(x - view.center) : x);
             if ((key & mask) == found) seen[key >> shift & 255]++;
         }
     }
@@ -74,7 +75,14 @@ void median_and_mad(const SamplePart *parts, int part_count, int threads, double
 
 double soft_map_saturation(int map, double eps) {
     double y = 1 - eps;
-    return map == MAP_TANH ? atanh(y) : map == MAP_ALGEBRAIC ? y / sqrt(1 - y * y) : y;
+    switch ((SoftMap)map) {
+    case MAP_TANH: return atanh(y);
+    case MAP_ALGEBRAIC: return y / sqrt(1 - y * y);
+    case MAP_CLIP:
+    case MAP_LINEAR: return y;
+    case MAP_SIGN: break;
+    }
+    return 0;
 }
 
 static double cauchy_cdf(double x) {
@@ -104,10 +112,17 @@ int64_t temperature_hard_steps(const Temperature *t, int64_t total_steps) {
 double temperature_at(const Temperature *t, double median, double mad, int64_t step, int64_t total_steps) {
     int64_t hard = temperature_hard_steps(t, total_steps);
     if (step > total_steps) step = total_steps; /* a run that goes on keeps its last temperature */
-    if (step <= hard) return INFINITY;
+    if (step <= hard || t->map == MAP_SIGN) return INFINITY;
+    if (t->tau > 0) return t->tau;
     double p = (double)(step - 1 - hard) / (double)(total_steps - hard);
     double q = folded_cauchy_quantile(p, median, mad, t->newton_iters);
     return fmin(fmax(soft_map_saturation(t->map, t->eps) / q, 1), t->tau_max);
+}
+
+const char *temperature_check(const Temperature *t) {
+    return t->map == MAP_LINEAR && t->tau == 0
+               ? "map linear needs tau: by the schedule its steps would begin tau_max times too long"
+               : NULL;
 }
 
 double temperature_now(const OptimGroup *group, const Temperature *t) {
@@ -116,7 +131,7 @@ double temperature_now(const OptimGroup *group, const Temperature *t) {
 }
 
 bool temperature_is_due(const OptimGroup *group, const Temperature *t) {
-    return isfinite(temperature_now(group, t)) && group->scalars[SCALAR_MEASURED_STEP] == 0;
+    return t->tau == 0 && isfinite(temperature_now(group, t)) && group->scalars[SCALAR_MEASURED_STEP] == 0;
 }
 
 void temperature_measure(OptimGroup *group, const SamplePart *parts, int part_count) {
