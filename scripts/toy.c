@@ -1,5 +1,5 @@
-/* toy: the two toy problems of "When and Why SignSGD Outperforms SGD" (arXiv 2605.06615). Without words: the paper's
- * table, published numbers beside ours. With words: one problem, any optimizer. See docs/toys.md.
+/* toy: the two toy problems of "When and Why SignSGD Outperforms SGD" (arXiv 2605.06615). Without words:
+ * the published losses beside ours. With words: one problem, any optimizer. See docs/toys.md.
  *
  *     toy [deterministic|stochastic OPTIMIZER [setting=value ...]]
  */
@@ -84,9 +84,9 @@ static bool print_published(Error *err) {
     char *const plain[] = {"momentum=0"};
     int far = 0;
     for (const Toy *toy = TOYS; toy->name; toy++) {
-        printf("%s%s: f(x) = %s; %s\n  %-10s %6s %6s %11s %11s %12s\n", toy == TOYS ? "" : "\n", toy->name,
-               toy->function, toy->runs > 1 ? "mean of 42 runs" : "one run", "optimizer", "lr", "step",
-               "published", "ours", "difference");
+        printf("%s%s: f(x) = %s; runs: %d\n  %-10s %6s %6s %11s %11s %12s\n", toy == TOYS ? "" : "\n",
+               toy->name, toy->function, toy->runs, "optimizer", "lr", "step", "published", "ours",
+               "difference");
         if (!compare_published("sgd", toy, plain, 1, &far, err) ||
             !compare_published("signsgd", toy, NULL, 0, &far, err))
             return false;
@@ -98,7 +98,7 @@ static bool print_published(Error *err) {
 
 /* ---- one optimizer --------------------------------------------------------------------------------- */
 
-/* Eight losses, as far as they are finite; false when the last is not. */
+/* Some losses, as far as they are finite; false when the last is not. */
 static bool print_curve(const Session *s, bool tuned, Error *err) {
     const OptimizerChoice *chosen = &s->config.chosen[CHOICE_MAIN];
     int64_t steps = s->config.train.steps, part = steps / 6 > 0 ? steps / 6 : 1;

@@ -17,7 +17,7 @@ const Toy TOYS[] = {
     {"stochastic", "1/2 sum x_i^2, d = 100, noise 100 N(0,1) on the gradient of x_0", 100, 42, 1, 100},
     {0}};
 
-/* Once every coordinate is within lr of 0, SignSGD's deterministic loss alternates between two values, of which the
+/* Once every coordinate is within lr of 0, SignSGD's deterministic loss alternates between two values; the
  * figure ends with the upper one. */
 const ToyPoint TOY_PUBLISHED[] = {{"deterministic", "sgd", 0, 2472},
                                   {"deterministic", "sgd", 500, 909},
@@ -90,7 +90,7 @@ static void make_normal(float *z) {
     }
 }
 
-/* torch.randn(count) for count >= 16: when 16 does not divide count, the last 16 are drawn anew. */
+/* torch.randn(count) for count >= 16: when 16 does not divide it, the last 16 are drawn anew. */
 static void torch_randn(Twister *t, float *z, size_t count) {
     for (size_t i = 0; i < count; i++) z[i] = twister_uniform(t);
     for (size_t i = 0; i + 16 <= count; i += 16) make_normal(z + i);
@@ -153,8 +153,8 @@ bool toy_load(Config *config, const Toy *toy, const char *optimizer, char *const
     while (count > 0) free(list[--count]);
     memory_free(list);
     if (!ok) return false;
-    config->optimizer.role[toy_role(config)] =
-        config->optimizer.role[ROLE_MATRIX]; /* vectors decay too if told */
+    /* A matrix's rates, for a vector too: a config's weight_decay leaves vectors alone. */
+    config->optimizer.role[toy_role(config)] = config->optimizer.role[ROLE_MATRIX];
     if (config->train.steps > 0) return true;
     config_free(config);
     return error_set(err, ERR_CONFIG,
@@ -196,8 +196,8 @@ static bool update(const Config *config, Optim *optim, StepRecord *line, int run
     return true;
 }
 
-/* One run, from p->w; noise[(t - 1) * runs] belongs to step t. Adds its share to every line; behind a gradient
- * that is not finite NAN. */
+/* One run, from p->w; noise[(t - 1) * runs] belongs to step t. Adds its share to every line, or NAN behind
+ * a gradient that is not finite. */
 static bool descend(const Toy *toy, const Config *config, Optim *optim, const Param *p, const float *noise,
                     StepRecord *curve, Error *err) {
     double start = omp_get_wtime();
