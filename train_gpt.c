@@ -254,6 +254,7 @@ static bool train_step(Session *s, int64_t step, bool measure, StepRecord *recor
     for (int i = 0; i < s->optim.group_count && isnan(record->temperature); i++) {
         record->temperature = s->optim.groups[i].temperature;
         record->saturated_frac = s->optim.groups[i].saturated_frac;
+        record->dual_progress = s->optim.groups[i].dual_progress;
     }
     record->optimizer_s += omp_get_wtime() - start;
     record->step = step;

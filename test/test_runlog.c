@@ -128,13 +128,15 @@ static void metrics_should_be_one_object_a_line_with_exact_numbers(void **state)
     r.lr = 1e-4;
     r.temperature = 12.5;
     r.saturated_frac = 1;
+    r.dual_progress = 0.25;
     assert_true(runlog_step(&run, &r, &err));
     r = record_at(2);
     assert_true(runlog_step(&run, &r, &err));
     assert_string_equal(
         read_text("metrics.jsonl"),
         "{\"step\":1,\"tokens\":1024,\"time_s\":0.5,\"train/loss\":0.10000000149011612,"
-        "\"val/loss\":0.3333333333333333,\"lr\":0.0001,\"temperature\":12.5,\"saturated_frac\":1}\n"
+        "\"val/loss\":0.3333333333333333,\"lr\":0.0001,\"temperature\":12.5,\"saturated_frac\":1,"
+        "\"dual_progress\":0.25}\n"
         "{\"step\":2,\"tokens\":2048,\"time_s\":1,\"train/loss\":3.25}\n");
 }
 

@@ -48,6 +48,7 @@ const StepFigure STEP_FIGURES[] = {
     {"eval_s", offsetof(StepRecord, eval_s), true},
     {"temperature", offsetof(StepRecord, temperature), false},
     {"saturated_frac", offsetof(StepRecord, saturated_frac), false},
+    {"dual_progress", offsetof(StepRecord, dual_progress), false},
     {0},
 };
 

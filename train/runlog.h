@@ -32,6 +32,7 @@ typedef struct StepRecord {
     double optimizer_s, eval_s;
     double temperature;    /* "temperature": null in the hard phase (INFINITY), absent (NAN) without one */
     double saturated_frac; /* "saturated_frac" */
+    double dual_progress;  /* "dual_progress": V*(tau x) / tau, see optim/temperature.h */
 } StepRecord;
 
 /* The figures of a record, for those who write and read lines: key in metrics.jsonl, member, and whether
