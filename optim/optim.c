@@ -18,13 +18,16 @@
     X(lion)               \
     X(mars)               \
     X(muon)               \
+    X(normuon)            \
     X(nsgd)               \
     X(prodigy)            \
     X(s3)                 \
+    X(scion)              \
     X(sf_adamw)           \
     X(sgd)                \
     X(signsgd)            \
     X(signum)             \
+    X(soap)               \
     X(softmuon)           \
     X(softsignum)
 /* clang-format on */

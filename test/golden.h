@@ -42,7 +42,8 @@ static inline void golden_fill(const cJSON *lists, Param *params, int param_coun
         golden_floats(cJSON_GetObjectItem(lists, params[i].name), gradients ? params[i].g : params[i].w);
 }
 
-/* Parameters as `shapes` says: one dimension makes a vector, two make a matrix. Returns their number. */
+/* Parameters as `shapes` says: one dimension makes a vector, two make a matrix, unless `roles` knows better.
+ * Returns their number. */
 static inline int golden_params(const cJSON *json, Param *params) {
     int count = 0;
     for (const cJSON *shape = cJSON_GetObjectItem(json, "shapes")->child; shape;
@@ -51,6 +52,9 @@ static inline int golden_params(const cJSON *json, Param *params) {
         bool vector = cJSON_GetArraySize(shape) == 1;
         *p = (Param){.role = vector ? ROLE_VECTOR : ROLE_MATRIX, .rows = 1, .split = 1};
         snprintf(p->name, sizeof p->name, "%s", shape->string);
+        const cJSON *role = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "roles"), p->name);
+        for (Role r = 0; role && r < ROLE_COUNT; r++)
+            if (strcmp(role->valuestring, ROLE_NAMES[r]) == 0) p->role = r;
         if (!vector) p->rows = shape->child->valueint;
         p->cols = (vector ? shape->child : shape->child->next)->valueint;
         p->w = calloc(param_size(p), sizeof(float));
