@@ -28,6 +28,7 @@
     X(signsgd)            \
     X(signum)             \
     X(soap)               \
+    X(soft_adam)          \
     X(softmuon)           \
     X(softsignum)
 /* clang-format on */
