@@ -1,18 +1,27 @@
 /* spectral.c: see spectral.h.
  *
- * One engine serves every map. X <- p_k(...p_1(X)), each p an odd quintic, p(X) = (a I + b G + c G^2) X
- * with G = X X^T, drives singular values towards 1. Three things make it quick and accurate in fp32:
+ * One engine serves every map. X <- P X, with P a function of the Gram matrix G = X X^T that lifts small singular
+ * values and keeps large ones, drives them all towards 1. The P's are of two kinds:
  *
- * 1. Every matrix but X is a polynomial in G: symmetric, and all commute. Half of each product is enough.
- * 2. Several steps at a time run on n x n matrices only: with P = aI + bG + cG^2, X' = P X has G' = P^2 G,
- *    so X (n, m) itself is multiplied once per block, by the product Q of the P's. Rounding errors of G
- *    grow like its small eigenvalues, by a^2 a step, so a block ends before they matter: X is formed, and
- *    G anew from it. An error in Q is a relative perturbation, which a polar factor hardly sees.
- * 3. The soft sign is a block of a polar factor: Y = [X, tau^-1 I] has Y Y^T = X X^T + tau^-2 I, and so
- *    polar(Y) = (Y Y^T)^(-1/2) Y = [soft sign of X, ...]. The singular values of Y lie in the known
- *    interval [tau^-1, sqrt(|X|^2 + tau^-2)], for which the best quintics are worked out on the spot (Polar
- *    Express, Amsel et al., arXiv 2505.16932): 5 for tau |X| = 50, 7 for 1000, 10 at most. The second block
- *    of Y starts as a multiple of I and stays symmetric.
+ *     Newton-Schulz   P = a I + b G + c G^2               s -> a s + b s^3 + c s^5: Muon, as published
+ *     Halley          P = beta I + gamma (I + c G)^(-1)   s -> s (beta + gamma / (1 + c s^2)): to converge
+ *
+ * Four things make it quick and accurate in fp32:
+ *
+ * 1. Every matrix but X is a function of G: symmetric, and all commute. Half of each product is enough, and half of
+ *    an inverse costs as much as half of a product.
+ * 2. Several steps at a time run on n x n matrices only: X' = P X has G' = P^2 G, so X (n, m) itself is multiplied
+ *    once per block, by the product Q of the P's. Rounding errors of G grow like its small eigenvalues, by P(0)^2 a
+ *    step, so a block ends before they matter: X is formed, and G anew from it. An error in Q is a relative
+ *    perturbation, which a polar factor hardly sees. After a Halley step one product does: (I + c G) (P - beta I) =
+ *    gamma I makes P^2 G = beta^2 G + (gamma P - P^2 + beta (beta + gamma) I) / c.
+ * 3. Halley's coefficients are the best for the interval [l, 1] where the singular values are known to lie
+ *    (Nakatsukasa, Bai and Gygi, SIAM J. Matrix Anal. Appl. 31, 2010: QDWH). Such a step costs less than a Newton-Schulz
+ *    step and does much more: l = 0.1 is 0.87 after one and 0.9999 after two. Two are enough for tau |X| = 10, four for
+ *    any tau, and the converged polar factor takes about as long as Muon's five rough steps.
+ * 4. The soft sign is a block of a polar factor: Y = [X, tau^-1 I] has Y Y^T = X X^T + tau^-2 I, and so
+ *    polar(Y) = (Y Y^T)^(-1/2) Y = [soft sign of X, ...]. The singular values of Y are at least tau^-1: that is l. The
+ *    second block of Y starts as a multiple of I and stays symmetric.
  */
 #include "optim/spectral.h"
 
@@ -22,16 +31,21 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Singular values below FLOOR times a bound of the largest are not driven all the way to 1 (there is
- * nothing but rounding noise at 1e-7); the rest end within TOLERANCE of it. */
-#define FLOOR     1e-5
+/* Singular values below FLOOR times the bound of the largest are not driven all the way to 1 (there is
+ * nothing but rounding noise at 1e-7); the rest end within TOLERANCE / 2 of it. */
+#define FLOOR     5e-6
 #define TOLERANCE 1e-5
 
-/* Largest growth of small singular values within a block: fp32's 6e-8 grows by its square. */
+/* No Halley step aims at less than this. Then c <= 1e4, and I + c G does not drown in G's rounding errors. */
+#define LEAST_AIM 1.5e-3
+
+/* Largest growth of small singular values before another step of the same block: fp32's 6e-8 grows by its square. */
 #define BLOCK_GROWTH 12.0
 
 /* Panels that a product with X takes at a time. */
 #define PANELS 4
+
+/* ---- scalar functions ---- */
 
 /* p(x) = a x + b x^3 + c x^5 */
 typedef struct Quintic {
@@ -44,60 +58,28 @@ static const Quintic EXPRESS[5] = {{8.156554524902461, -22.48329292557795, 15.87
                                    {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
                                    {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
                                    {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}};
-static const Quintic TAYLOR = {1.875, -1.25, 0.375}; /* p(1) = 1, p' = p'' = 0: cubic convergence near 1 */
 
-/* ---- polynomials ---- */
+/* p(x) = x (beta + gamma / (1 + c x^2)) */
+typedef struct Halley {
+    double beta, gamma, c;
+} Halley;
 
-static double quintic_at(Quintic p, double x) {
-    return ((p.c * x * x + p.b) * x * x + p.a) * x;
+static double halley_at(Halley p, double x) {
+    return x * (p.beta + p.gamma / (1 + p.c * x * x));
 }
 
-/* scale p(unit x) */
-static Quintic quintic_of(Quintic p, double scale, double unit) {
-    return (Quintic){p.a * scale * unit, p.b * scale * pow(unit, 3), p.c * scale * pow(unit, 5)};
+/* scale p(x / unit) */
+static Halley halley_of(Halley p, double scale, double unit) {
+    return (Halley){p.beta * scale / unit, p.gamma * scale / unit, p.c / (unit * unit)};
 }
 
-/* The quintic with the smallest error E = max |p - 1| over [l, 1], and E, for 0 < l < 1 (Remez exchange).
- * The error has its extremes +E, -E, +E, -E at l, q, r, 1, where q and r are the zeros of p'; eliminating a
- * and E by divided differences of x, x^3, x^5 leaves two equations for b / a and c / a. */
-static Quintic quintic_minimax(double l, double *error) {
-    double q = (3 * l + 1) / 4, r = (l + 3) / 4;
-    Quintic p = TAYLOR;
-    for (int i = 0; i < 8; i++) {
-        /* p(l) = p(r) and p(q) = p(1), with a = 1 */
-        double b1 = l * l + l * r + r * r, b2 = 1 + q + q * q;
-        double c1 = l * l * l * l + l * l * l * r + l * l * r * r + l * r * r * r + r * r * r * r;
-        double c2 = 1 + q + q * q + q * q * q + q * q * q * q;
-        double determinant = b1 * c2 - b2 * c1;
-        p = (Quintic){1, (c1 - c2) / determinant, (b2 - b1) / determinant};
-        double root = sqrt(fmax(0, 9 * p.b * p.b - 20 * p.c));
-        q = sqrt((-3 * p.b - root) / (10 * p.c));
-        r = sqrt((-3 * p.b + root) / (10 * p.c));
-    }
-    double low = quintic_at(p, l), high = quintic_at(p, q); /* 1 - E and 1 + E, up to a factor */
-    *error = (high - low) / (high + low);
-    return quintic_of(p, 2 / (high + low), 1);
-}
-
-/* The steps that take [l, 1] to within TOLERANCE below 1; returns how many. Each ends with its maximum at
- * 1. For tiny l the best quintic would send some large values almost to 0, hence the cushion. Its slope at
- * 1 is steep, 11 or so, and a rounding error above 1 would grow by that every step: hence the margin. Close
- * to 1 the minimax problem degenerates into Taylor's polynomial, whose slope there is 0. */
-static int plan_steps(double l, Quintic *plan) {
-    const double CUSHION = 0.02, MARGIN = 1.001, CLOSE = 0.95;
-    int steps = 0;
-    while (1 - l > TOLERANCE && steps < SPECTRAL_MAX_STEPS) {
-        Quintic p = TAYLOR;
-        double error = 0, lowest = 1;
-        if (l < CLOSE) {
-            p = quintic_minimax(fmax(l, CUSHION), &error);
-            lowest = (1 - error) / (1 + error);
-            p = quintic_of(p, 1 / (1 + error), 1 / MARGIN);
-        }
-        plan[steps++] = p;
-        l = fmin(quintic_at(p, l), fmin(quintic_at(p, 1), lowest));
-    }
-    return steps;
+/* The p with p(1) = 1 whose smallest value on [l, 1] is largest, 0 < l <= 1; that value is p(l), and p <= 1 there. In
+ * the usual form x (a + b x^2) / (1 + c x^2). */
+static Halley halley_best(double l) {
+    double square = l * l, d = cbrt(4 * (1 - square) / (square * square)), root = sqrt(1 + d);
+    double a = root + sqrt(8 - 4 * d + 8 * (2 - square) / (square * root)) / 2;
+    double b = (a - 1) * (a - 1) / 4, c = a + b - 1;
+    return (Halley){b / c, a - b / c, c};
 }
 
 /* ---- products ---- */
@@ -110,6 +92,8 @@ typedef struct Engine {
     float *G, *P, *Q, *S, *tmp; /* (n, n) */
     float *panel;               /* gemm's */
     double delta;
+    double growth; /* P(0) of the block's product; 1 at its beginning */
+    bool whole;    /* still the first block */
 } Engine;
 
 static size_t round_up(size_t floats) {
@@ -127,7 +111,9 @@ static Engine engine_create(float *X, int n, int m, double delta, float *work) {
                     .S = work + 3 * square,
                     .tmp = work + 4 * square,
                     .panel = work + 5 * square,
-                    .delta = delta};
+                    .delta = delta,
+                    .growth = 1,
+                    .whole = true};
 }
 
 #define TILE ((size_t)GEMM_NR)
@@ -159,17 +145,18 @@ static void mirror(size_t n, float *C) {
     }
 }
 
-/* C = A B + beta C, all (n, n), where C is symmetric: the lower triangle, by columns of panels. */
-static void multiply_symmetric(const Engine *e, const float *A, const float *B, float beta, float *C) {
+/* C = alpha A B + beta C, all (n, n), where C is symmetric: the lower triangle, by columns of panels. */
+static void multiply_symmetric(const Engine *e, double alpha, const float *A, const float *B, double beta,
+                               float *C) {
     size_t n = (size_t)e->n;
     for (size_t j = 0; j < n; j += TILE)
-        gemm((int)(n - j), (int)least(n - j, TILE), e->n, 1, A + j * n, n, B + j, n, beta, C + j * n + j, n,
-             e->panel);
+        gemm((int)(n - j), (int)least(n - j, TILE), e->n, (float)alpha, A + j * n, n, B + j, n, (float)beta,
+             C + j * n + j, n, e->panel);
     mirror(n, C);
 }
 
-/* G = X X^T + (second block)^2; the second block is delta I at first, S later. */
-static void form_gram(const Engine *e, bool first) {
+/* G = X X^T + (second block)^2; the second block is delta I at first, which the caller adds, S later. */
+static void form_gram(const Engine *e) {
     size_t n = (size_t)e->n, m = (size_t)e->m;
     for (size_t j = 0; j < n; j += TILE) {
         size_t width = least(n - j, TILE);
@@ -178,7 +165,7 @@ static void form_gram(const Engine *e, bool first) {
         gemm_panels((int)(n - j), e->m, gemm_rows(e->X + j * m, m), e->panel, 0, 0, NULL, e->G + j * n + j,
                     n, 0, 1, (int)width);
     }
-    if (e->delta != 0 && !first) multiply_symmetric(e, e->S, e->S, 1, e->G);
+    if (e->delta != 0 && !e->whole) multiply_symmetric(e, 1, e->S, e->S, 1, e->G);
     else mirror(n, e->G);
 }
 
@@ -204,6 +191,11 @@ static void scale_by(float *x, size_t count, double factor) {
     for (size_t i = 0; i < count; i++) x[i] = (float)(x[i] * factor); /* factors may exceed fp32's range */
 }
 
+static void add_to_diagonal(const Engine *e, float *A, double value) {
+    size_t n = (size_t)e->n;
+    for (size_t i = 0; i < n * n; i += n + 1) A[i] += (float)value;
+}
+
 static void swap(float **a, float **b) {
     float *t = *a;
     *a = *b;
@@ -217,82 +209,160 @@ static double square_sum(const float *x, size_t count) {
     return sum;
 }
 
+/* ---- the inverse ----
+ *
+ * N (n, n), symmetric and negative definite, turns into (-N)^(-1) when block after block k of 64 rows and columns is
+ * swept: with the Cholesky factor -N_kk = L L^T, F = L^(-1) and Z_i = N_ik F^T, for all i, j != k
+ *
+ *     N_ij <- N_ij + Z_i Z_j^T,   N_ik <- Z_i F,   N_kk <- F^T F
+ *
+ * n^3 flops, as a symmetric product, nearly all of them in the first of the three. (Z_i Z_j^T could be had as
+ * N_ik (F^T F) N_kj with less work, but then the rounding of F^T F would grow by the condition number twice over.) */
+
+/* C (n, 64) = columns b ... b + width - 1 of N, whose lower triangle and diagonal tiles are kept. */
+static void gather_columns(const Engine *e, const float *N, size_t b, size_t width, float *C) {
+    size_t n = (size_t)e->n;
+    for (size_t j = 0; j < b; j += TILE) transpose_tile(C + j * TILE, N + b * n + j, n, width, TILE);
+    for (size_t i = b; i < n; i++) {
+        memcpy(C + i * TILE, N + i * n + b, width * sizeof(float));
+        memset(C + i * TILE + width, 0, (TILE - width) * sizeof(float));
+    }
+}
+
+/* And back. */
+static void scatter_columns(const Engine *e, float *N, size_t b, size_t width, const float *C) {
+    size_t n = (size_t)e->n;
+    float tile[TILE * TILE];
+    for (size_t j = 0; j < b; j += TILE) {
+        gemm_transpose(tile, C + j * TILE, (int)TILE);
+        for (size_t r = 0; r < width; r++)
+            memcpy(N + (b + r) * n + j, tile + r * TILE, TILE * sizeof(float));
+    }
+    for (size_t i = b; i < n; i++) memcpy(N + i * n + b, C + i * TILE, width * sizeof(float));
+}
+
+/* F with F (-N) F^T = I, lower triangular, for a block N of `width` rows. Gauss's elimination of -N, done to I too; N is
+ * lost. */
+static void factor_block(float *N, size_t width, float *F) {
+    memset(F, 0, TILE * TILE * sizeof(float));
+    for (size_t p = 0; p < width; p++) F[p * TILE + p] = 1;
+    for (size_t p = 0; p < width; p++) {
+        float *n = N + p * TILE, *f = F + p * TILE, scale = 1 / sqrtf(-n[p]);
+        for (size_t j = 0; j < TILE; j++) {
+            n[j] *= scale;
+            f[j] *= scale;
+        }
+        for (size_t i = p + 1; i < width; i++)
+            for (size_t j = 0; j < TILE; j++) {
+                N[i * TILE + j] += n[i] * n[j];
+                F[i * TILE + j] += n[i] * f[j];
+            }
+    }
+}
+
+static void sweep(const Engine *e, float *N, size_t b, size_t width) {
+    size_t n = (size_t)e->n;
+    float *C = e->panel, *Z = C + n * TILE, F[TILE * TILE], Ft[TILE * TILE], tile[TILE * TILE];
+    gather_columns(e, N, b, width, C);
+    memcpy(tile, C + b * TILE, width * TILE * sizeof(float));
+    factor_block(tile, width, F);
+    gemm_transpose(Ft, F, (int)TILE);
+    gemm_panels(e->n, (int)width, gemm_rows(C, TILE), Ft, 0, 0, NULL, Z, TILE, 0, 1, (int)TILE);
+    for (size_t j = 0; j < n; j += TILE) {
+        size_t columns = least(n - j, TILE);
+        gemm_transpose(tile, Z + j * TILE, (int)columns);
+        gemm_panels((int)(n - j), (int)width, gemm_rows(Z + j * TILE, TILE), tile, 0, 1, NULL,
+                    N + j * n + j, n, 0, 1, (int)columns);
+    }
+    memcpy(Z + b * TILE, Ft, width * TILE * sizeof(float));
+    gemm_panels(e->n, (int)width, gemm_rows(Z, TILE), F, 0, 0, NULL, C, TILE, 0, 1, (int)TILE);
+    scatter_columns(e, N, b, width, C);
+}
+
+static void invert_negative(const Engine *e, float *N) {
+    size_t n = (size_t)e->n;
+    for (size_t b = 0; b < n; b += TILE) sweep(e, N, b, least(n - b, TILE));
+    mirror(n, N);
+}
+
 /* ---- the engine ---- */
 
-/* P = G^2 */
-static void square(Engine *e) {
-    multiply_symmetric(e, e->G, e->G, 0, e->P);
-}
-
-/* P = a I + b G + c P, where P was G^2 */
-static void evaluate(Engine *e, Quintic p) {
-    size_t n = (size_t)e->n;
-    for (size_t i = 0; i < n * n; i++) e->P[i] = (float)p.b * e->G[i] + (float)p.c * e->P[i];
-    for (size_t i = 0; i < n; i++) e->P[i * n + i] += (float)p.a;
-}
-
 /* Ends a block: X = Q X, the second block likewise, and G from them. */
-static void restart(Engine *e, bool first) {
+static void restart(Engine *e) {
     size_t n = (size_t)e->n;
-    multiply_into(e, gemm_rows(e->Q, (size_t)e->n));
-    if (e->delta != 0 && first) {
+    multiply_into(e, gemm_rows(e->Q, n));
+    if (e->delta != 0 && e->whole) {
         memcpy(e->S, e->Q, n * n * sizeof(float));
         scale_by(e->S, n * n, e->delta);
     } else if (e->delta != 0) {
-        multiply_symmetric(e, e->Q, e->S, 0, e->tmp);
+        multiply_symmetric(e, 1, e->Q, e->S, 0, e->tmp);
         swap(&e->tmp, &e->S);
     }
-    form_gram(e, false);
+    e->whole = false;
+    e->growth = 1;
+    form_gram(e);
 }
 
-/* Runs the plan on X / sqrt(bound); G and P = G^2 are those of X itself. */
-static void iterate(Engine *e, const Quintic *plan, int steps, double bound) {
-    bool first_block = true, new_block = true;
-    double growth = 1;
-    if (steps == 0) scale_by(e->X, (size_t)e->n * (size_t)e->m, 1 / sqrt(bound));
-    for (int k = 0; k < steps; k++) {
-        Quintic p = plan[k];
-        growth *= p.a;
-        if (k == 0) p = quintic_of(p, 1, 1 / sqrt(bound));
-        else square(e);
-        evaluate(e, p);
-        if (new_block) {
-            memcpy(e->Q, e->P, (size_t)e->n * (size_t)e->n * sizeof(float));
-        } else {
-            multiply_symmetric(e, e->P, e->Q, 0, e->tmp);
-            swap(&e->tmp, &e->Q);
-        }
-        new_block = growth > BLOCK_GROWTH;
-        if (k + 1 == steps) {
-            multiply_into(e, gemm_rows(e->Q, (size_t)e->n));
-        } else if (new_block) {
-            restart(e, first_block);
-            first_block = false;
-            growth = 1;
-        } else {
-            multiply_symmetric(e, e->P, e->G, 0, e->tmp);
-            multiply_symmetric(e, e->P, e->tmp, 0, e->G);
-        }
-    }
-}
-
-/* The polar factor's first block for [X, delta I] with |X|_F^2 + delta^2 <= 1. |G^2|_F^(1/2) bounds the
- * largest eigenvalue of G = X X^T from above, closely enough (the trace would cost a step or two), and
- * G^2 is wanted anyway; delta^2 I comes to both of them afterwards. */
-static void converge(Engine *e) {
-    Quintic plan[SPECTRAL_MAX_STEPS];
+/* Q = P Q; the last P ends the block, and so does too much growth. False if G = P^2 G is left to the caller. */
+static bool advance(Engine *e, double slope, bool last) {
     size_t n = (size_t)e->n;
-    double shift = e->delta * e->delta;
-    form_gram(e, true);
-    square(e);
-    double bound = sqrt(sqrt(square_sum(e->P, n * n))) + shift;
-    int steps = plan_steps(fmax(e->delta / sqrt(bound), FLOOR), plan);
-    for (size_t i = 0; i < n * n; i++) e->P[i] += (float)(2 * shift) * e->G[i];
-    for (size_t i = 0; i < n * n; i += n + 1) {
-        e->P[i] += (float)(shift * shift);
-        e->G[i] += (float)shift;
+    if (e->growth == 1) {
+        memcpy(e->Q, e->P, n * n * sizeof(float));
+    } else {
+        multiply_symmetric(e, 1, e->P, e->Q, 0, e->tmp);
+        swap(&e->tmp, &e->Q);
     }
-    iterate(e, plan, steps, bound);
+    e->growth *= slope;
+    if (last) multiply_into(e, gemm_rows(e->Q, n));
+    else if (e->growth > BLOCK_GROWTH) restart(e);
+    else return false;
+    return true;
+}
+
+static void newton_schulz_step(Engine *e, Quintic p, bool last) {
+    size_t size = (size_t)e->n * (size_t)e->n;
+    multiply_symmetric(e, 1, e->G, e->G, 0, e->P);
+    for (size_t i = 0; i < size; i++) e->P[i] = (float)p.b * e->G[i] + (float)p.c * e->P[i];
+    add_to_diagonal(e, e->P, p.a);
+    if (advance(e, p.a, last)) return;
+    multiply_symmetric(e, 1, e->P, e->G, 0, e->tmp);
+    multiply_symmetric(e, 1, e->P, e->tmp, 0, e->G);
+}
+
+static void halley_step(Engine *e, Halley p, double slope, bool last) {
+    size_t size = (size_t)e->n * (size_t)e->n;
+    for (size_t i = 0; i < size; i++) e->P[i] = (float)-p.c * e->G[i];
+    add_to_diagonal(e, e->P, -1);
+    invert_negative(e, e->P);
+    for (size_t i = 0; i < size; i++) e->P[i] *= (float)p.gamma;
+    add_to_diagonal(e, e->P, p.beta);
+    if (advance(e, slope, last)) return;
+    multiply_symmetric(e, -1 / p.c, e->P, e->P, p.beta * p.beta, e->G);
+    for (size_t i = 0; i < size; i++) e->G[i] += (float)(p.gamma / p.c) * e->P[i];
+    add_to_diagonal(e, e->G, p.beta * (p.beta + p.gamma) / p.c);
+}
+
+/* The polar factor's first block for [X, delta I] with |X|_F^2 + delta^2 <= 1; |X X^T|_F bounds the largest eigenvalue
+ * of X X^T. The last result lies in [l, 1], so it is stretched to both sides of 1. */
+static void converge(Engine *e) {
+    double shift = e->delta * e->delta;
+    form_gram(e);
+    double unit = sqrt(sqrt(square_sum(e->G, (size_t)e->n * (size_t)e->n)) + shift);
+    double l = fmax(e->delta / unit, FLOOR);
+    add_to_diagonal(e, e->G, shift);
+    for (bool last = false; !last; unit = 1) {
+        double aim = fmax(l, LEAST_AIM);
+        Halley p = halley_best(aim);
+        l = fmin(halley_at(p, l), halley_at(p, aim));
+        last = 1 - l < TOLERANCE;
+        halley_step(e, halley_of(p, last ? 2 / (1 + l) : 1, unit), p.beta + p.gamma, last);
+    }
+}
+
+static void newton_schulz(Engine *e, PolarKind kind, int steps) {
+    form_gram(e);
+    for (int k = 0; k < steps; k++)
+        newton_schulz_step(e, kind == POLAR_CLASSIC ? CLASSIC : EXPRESS[k < 5 ? k : 4], k + 1 == steps);
 }
 
 void polar_factor(PolarKind kind, int steps, float *X, int n, int m, float *work) {
@@ -303,15 +373,8 @@ void polar_factor(PolarKind kind, int steps, float *X, int n, int m, float *work
     if (kind == POLAR_CLASSIC) norm += 1e-7;
     if (kind == POLAR_EXPRESS) norm = 1.02 * norm + 1e-6;
     scale_by(X, size, 1 / norm);
-    if (kind == POLAR_CONVERGED) {
-        converge(&e);
-        return;
-    }
-    Quintic plan[SPECTRAL_MAX_STEPS];
-    for (int k = 0; k < steps; k++) plan[k] = kind == POLAR_CLASSIC ? CLASSIC : EXPRESS[k < 5 ? k : 4];
-    form_gram(&e, true);
-    square(&e);
-    iterate(&e, plan, steps, 1);
+    if (kind == POLAR_CONVERGED) converge(&e);
+    else newton_schulz(&e, kind, steps);
 }
 
 /* Scales [X, tau^-1 I] to at most unit norm. */
@@ -331,17 +394,17 @@ void soft_sign(double tau, float *X, int n, int m, float *work) {
  * Whole products, in this order: taking half of a symmetric one would make the iteration unstable. */
 void soft_sign_coupled(double tau, int steps, float *X, int n, int m, float *work) {
     Engine e = stack(tau, X, n, m, work);
-    size_t ld = (size_t)n, size = ld * ld, diagonal = ld + 1;
+    size_t ld = (size_t)n, size = ld * ld;
     float *Y = e.G, *Z = e.Q, *T = e.P;
-    form_gram(&e, true);
-    for (size_t i = 0; i < size; i += diagonal) Y[i] += (float)(e.delta * e.delta);
+    form_gram(&e);
+    add_to_diagonal(&e, Y, e.delta * e.delta);
     double norm = sqrt(square_sum(Y, size));
     scale_by(Y, size, 1 / norm);
     memset(Z, 0, size * sizeof(float));
-    for (size_t i = 0; i < size; i += diagonal) Z[i] = 1;
+    add_to_diagonal(&e, Z, 1);
     for (int k = 0; k < steps; k++) {
         gemm(n, n, n, -0.5f, Z, ld, Y, ld, 0, T, ld, e.panel);
-        for (size_t i = 0; i < size; i += diagonal) T[i] += 1.5f;
+        add_to_diagonal(&e, T, 1.5);
         gemm(n, n, n, 1, Y, ld, T, ld, 0, e.tmp, ld, e.panel);
         swap(&e.tmp, &Y);
         gemm(n, n, n, 1, T, ld, Z, ld, 0, e.tmp, ld, e.panel);
