@@ -81,8 +81,9 @@ static inline bool weights_differ(const World *a, const World *b) {
     return false;
 }
 
-/* Half of the steps soft, for those that have a soft phase. */
+/* What is rare by default comes within STEPS: half of them soft where there is a soft phase, bases that turn. */
 static inline const char *half_soft(const Optimizer *o) {
+    if (field_find(o->fields, "frequency")) return "frequency=3";
     return field_find(o->fields, "alpha_sign") ? "alpha_sign=0.5" : "";
 }
 
