@@ -9,7 +9,9 @@
 #include "data/loader.h"
 #include "data/tokenizer.h"
 #include "model/gpt2.h"
+#include "model/gpt2_file.h"
 #include "optim/optim.h"
+#include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/gradient.h"
 #include "train/plan.h"
@@ -38,6 +40,9 @@ typedef struct Session {
     RunLog log;
     Progress progress;
     int32_t *inputs, *targets; /* (batch_size, T) */
+    CheckpointState at;        /* where the run stands between two steps */
+    CheckpointWriter checkpoints;
+    double start_s, saved_s; /* by the clock: when the run began, had it never paused; the last save */
 } Session;
 
 /* The first signal ends the run after the micro-batch at work; the same one again ends it at once. */
@@ -110,6 +115,7 @@ static bool make_plan(Session *s, Plan *plan, Error *err) {
                    .param_bytes = param_bytes,
                    .activation_bytes = act_bytes,
                    .optimizer_bytes = state_bytes + work_bytes,
+                   .checkpoint_bytes = c->checkpoint.save ? param_bytes / 2 + state_bytes : 0,
                    .program_bytes = memory_resident() + 2 * batch * sizeof *s->inputs,
                    .threads = s->threads,
                    .vocab_size = s->vocab_size};
@@ -174,15 +180,15 @@ static size_t encode_prompt(Session *s, uint16_t *ids, Error *err) {
     return 1;
 }
 
-/* Text that the model writes behind sample.prompt, into samples.txt and above the progress line. */
-static bool write_sample(Session *s, int64_t step, Error *err) {
+/* Text that the model writes behind sample.prompt; malloc'ed. NULL with err. */
+static char *make_sample(Session *s, int64_t step, size_t *size, Error *err) {
     const SampleSection *how = &s->config.sample;
-    size_t room = strlen(how->prompt) + (size_t)how->tokens + 1, size = 0, n = SIZE_MAX;
+    size_t room = strlen(how->prompt) + (size_t)how->tokens + 1, n = SIZE_MAX;
     int32_t *tokens = memory_alloc(room, sizeof *tokens, "sample", err);
     uint16_t *ids = tokens ? memory_alloc(room, sizeof *ids, "sample", err) : NULL;
     float *logits = ids ? memory_alloc(2 * (size_t)s->vocab_size, sizeof *logits, "sample", err) : NULL;
     char *text = NULL;
-    FILE *out = logits ? open_memstream(&text, &size) : NULL;
+    FILE *out = logits ? open_memstream(&text, size) : NULL;
     if (logits && !out) error_set(err, ERR_IO, "sample: out of memory");
     if (out) n = encode_prompt(s, ids, err);
     bool ok = n != SIZE_MAX;
@@ -194,11 +200,9 @@ static bool write_sample(Session *s, int64_t step, Error *err) {
         fwrite(bytes, 1, length, out);
     }
     if (out && fclose(out) != 0 && ok) ok = error_set(err, ERR_IO, "sample: out of memory");
-    if (ok) progress_note(&s->progress, "step %lld: %.*s", (long long)step, (int)size, text);
-    ok = ok && runlog_sample(&s->log, step, text, size, err);
-    free(text);
+    if (!ok) free(text), text = NULL;
     memory_free(logits), memory_free(ids), memory_free(tokens);
-    return ok;
+    return text;
 }
 
 /* Why there is no update: a loss or gradient that is not finite. */
@@ -251,6 +255,7 @@ static bool train_step(Session *s, int64_t step, bool measure, StepRecord *recor
     double factor = schedule_factor(&s->config.schedule, step, s->total_steps);
     if (!optim_step(&s->optim, step, s->total_steps, factor, measure, err)) return false;
     record->lr = s->optim.groups[0].lr;
+    record->temperature = record->saturated_frac = record->dual_progress = NAN; /* not an earlier step's */
     for (int i = 0; i < s->optim.group_count && isnan(record->temperature); i++) {
         record->temperature = s->optim.groups[i].temperature;
         record->saturated_frac = s->optim.groups[i].saturated_frac;
@@ -265,6 +270,19 @@ static bool is_due(int64_t every, int64_t step) {
     return every > 0 && step % every == 0;
 }
 
+/* Step 0 is an evaluation only. */
+static bool is_evaluated(const Session *s, int64_t step) {
+    return is_due(s->config.eval.every, step) || step == s->total_steps || step == 0;
+}
+
+static bool is_logged(const Session *s, int64_t step) {
+    return is_due(s->config.log.every, step) || is_evaluated(s, step) || step == 1;
+}
+
+static bool is_sampled(const Session *s, int64_t step) {
+    return s->tokenizer && step > 0 && (is_due(s->config.sample.every, step) || step == s->total_steps);
+}
+
 /* A line of metrics of no step yet, with all its times at zero: they add up until it is written. */
 static StepRecord new_line(void) {
     StepRecord line = step_record_empty();
@@ -273,60 +291,242 @@ static StepRecord new_line(void) {
     return line;
 }
 
-/* Steps 0 (evaluation only) to total_steps, or until a signal. *line: what was done since the last line of metrics. */
-static bool train_steps(Session *s, StepRecord *line, Error *err) {
-    const Config *c = &s->config;
-    double run_start = omp_get_wtime(), line_start = run_start;
-    int64_t logged_step = 0;
-    for (int64_t step = 0; step <= s->total_steps && !stop_signal; step++) {
-        bool last = step == s->total_steps, eval = is_due(c->eval.every, step) || last || step == 0;
-        bool logged = is_due(c->log.every, step) || eval || step == 1;
-        StepRecord next = *line;
-        next.step = 0;
-        if (step > 0 && !train_step(s, step, logged, &next, err)) return false;
-        if (next.step != step) break; /* the signal came before the update */
-        double eval_start = omp_get_wtime();
-        bool sample = s->tokenizer && step > 0 && (is_due(c->sample.every, step) || last);
-        if (eval || sample) optim_show(&s->optim, WEIGHTS_EVALUATED);
-        if (eval && !evaluate(s, &next.val_loss, err)) return false;
-        double now = omp_get_wtime();
-        if (eval) next.eval_s += now - eval_start;
-        next.tokens = step * s->tokens_a_step;
-        next.time_s = now - run_start;
-        if (step > 0)
-            next.tokens_per_s =
-                (double)((step - logged_step) * s->tokens_a_step) / (now - line_start - next.eval_s);
-        *line = next;
-        if (eval && !isfinite(next.val_loss) && !stop_signal)
-            return error_set(
-                err, ERR_DIVERGED,
-                "step %lld: the validation loss is not finite after this update. A lower learning "
-                "rate, a longer warm-up or train.grad_clip may help",
-                (long long)step);
-        progress_update(&s->progress, line, logged);
-        if (logged) {
-            if (!runlog_step(&s->log, line, err)) return false;
-            logged_step = step;
-            *line = new_line();
-        }
-        if (sample && !write_sample(s, step, err)) return false;
-        if (eval || sample) optim_show(&s->optim, WEIGHTS_TRAINED);
-        if (logged) line_start = omp_get_wtime();
-    }
+/* Tells the line what time it is. */
+static void set_clock(const Session *s, StepRecord *line) {
+    double new_tokens = (double)(line->tokens - s->log.last.tokens);
+    line->time_s = omp_get_wtime() - s->start_s;
+    if (new_tokens > 0)
+        line->tokens_per_s = new_tokens / (line->time_s - s->at.line_start_s - line->eval_s);
+}
+
+/* Another step, unless a signal comes before its update: then the run stands where it stood. */
+static bool advance(Session *s, Error *err) {
+    StepRecord line = s->at.line;
+    int64_t step = s->at.step + 1;
+    line.step = -1;
+    if (!train_step(s, step, is_logged(s, step), &line, err)) return false;
+    if (line.step < 0) return true;
+    line.tokens = step * s->tokens_a_step;
+    set_clock(s, &line);
+    s->at.step = step;
+    s->at.tokens = line.tokens;
+    s->at.cursor = s->train.cursor;
+    s->at.line = line;
+    s->at.reported = false;
     return true;
 }
 
-/* However it ends, the steps that were made are in the log. */
+static bool write_report(Session *s, const StepRecord *line, const char *sample, size_t sample_size,
+                         Error *err) {
+    bool logged = is_logged(s, line->step);
+    s->at.line = *line;
+    if (is_evaluated(s, line->step) && !isfinite(line->val_loss))
+        return error_set(err, ERR_DIVERGED,
+                         "step %lld: the validation loss is not finite after this update. A lower learning "
+                         "rate, a longer warm-up or train.grad_clip may help",
+                         (long long)line->step);
+    progress_update(&s->progress, line, logged);
+    if (logged) {
+        if (!runlog_step(&s->log, line, err)) return false;
+        s->at.line = new_line();
+        s->at.line_start_s = omp_get_wtime() - s->start_s;
+    }
+    if (sample) {
+        progress_note(&s->progress, "step %lld: %.*s", (long long)line->step, (int)sample_size, sample);
+        if (!runlog_sample(&s->log, line->step, sample, sample_size, err)) return false;
+    }
+    s->at.reported = true;
+    return true;
+}
+
+/* What is due behind a step: evaluation, line of metrics, sample. When a signal comes in between, nothing of it is
+ * written, and the run does it all when it goes on. */
+static bool report(Session *s, Error *err) {
+    int64_t step = s->at.step;
+    bool eval = is_evaluated(s, step), sample = is_sampled(s, step);
+    StepRecord line = s->at.line;
+    char *text = NULL;
+    size_t size = 0;
+    bool ok = true;
+    line.step = step;
+    if (eval || sample) optim_show(&s->optim, WEIGHTS_EVALUATED);
+    if (eval) {
+        double start = omp_get_wtime();
+        ok = evaluate(s, &line.val_loss, err);
+        line.eval_s += omp_get_wtime() - start;
+        set_clock(s, &line);
+    }
+    if (ok && sample && !stop_signal) ok = (text = make_sample(s, step, &size, err)) != NULL;
+    if (eval || sample) optim_show(&s->optim, WEIGHTS_TRAINED);
+    if (ok && !stop_signal) ok = write_report(s, &line, text, size, err);
+    free(text);
+    return ok;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ */
+
+/* The checkpoint that was being written is whole, or not: then the run goes on, and what was saved earlier stays. */
+static void settle_checkpoint(Session *s) {
+    Error failed;
+    if (!checkpoint_wait(&s->checkpoints, &failed))
+        progress_note(&s->progress, "warning: step %lld could not be saved: %s",
+                      (long long)s->checkpoints.step, failed.text);
+}
+
+/* Begins to save where the run stands, between two steps. */
+static bool begin_checkpoint(Session *s, Error *err) {
+    int log_fds[] = {s->log.metrics_fd, s->log.samples_fd};
+    char *config = config_to_json(&s->config);
+    if (config == NULL) return error_set(err, ERR_IO, "checkpoint: out of memory");
+    s->at.time_s = omp_get_wtime() - s->start_s;
+    optim_show(&s->optim, WEIGHTS_EVALUATED);
+    gpt2_file_fill(&s->checkpoints.model, &s->model);
+    optim_show(&s->optim, WEIGHTS_TRAINED);
+    bool ok = runlog_mark(&s->log, &s->at.log, err) &&
+              checkpoint_save(&s->checkpoints, &s->at, config, &s->optim, log_fds, err);
+    free(config);
+    s->saved_s = omp_get_wtime();
+    return ok;
+}
+
+static bool is_save_due(const Session *s) {
+    const CheckpointSection *c = &s->config.checkpoint;
+    int64_t step = s->at.step;
+    if (!c->save || step == 0 || step == s->checkpoints.step) return false;
+    return is_due(c->every, step) || is_due(c->keep_every, step) ||
+           (c->keep_best && s->log.best_val_step == step) ||
+           (c->minutes > 0 && omp_get_wtime() - s->saved_s >= 60 * c->minutes);
+}
+
+/* At the end of a process, whatever the reason: saved, or an error. */
+static bool save_at_end(Session *s, Error *err) {
+    settle_checkpoint(s);
+    if (!s->config.checkpoint.save || s->checkpoints.saved_step == s->at.step) return true;
+    return begin_checkpoint(s, err) && checkpoint_wait(&s->checkpoints, err);
+}
+
+/* From where the run stands to its last step, or until a signal. */
+static bool train_steps(Session *s, Error *err) {
+    for (;;) {
+        if (!s->at.reported && !report(s, err)) return false;
+        if (checkpoint_has_ended(&s->checkpoints)) settle_checkpoint(s);
+        if (stop_signal || s->at.step == s->total_steps) return true;
+        if (is_save_due(s)) {
+            settle_checkpoint(s);
+            if (!begin_checkpoint(s, err)) return false;
+        }
+        if (!advance(s, err)) return false;
+    }
+}
+
+/* However it ends, the steps that were made are in the log; a run that goes on from a checkpoint cuts that line off. */
 static bool train(Session *s, Error *err) {
-    StepRecord line = new_line();
     Error log_err;
-    bool ok = train_steps(s, &line, err);
-    if (line.step < 0 || runlog_step(&s->log, &line, &log_err)) return ok;
+    bool ok = train_steps(s, err) && save_at_end(s, err);
+    if (s->at.line.step < 0 || runlog_step(&s->log, &s->at.line, &log_err)) return ok;
     if (ok) *err = log_err;
     return false;
 }
 
+static bool is_finished(const Session *s) {
+    return s->at.step == s->total_steps && s->at.reported;
+}
+
 /* ------------------------------------------------------------------------------------------------------------ */
+
+/* Weights, optimizer and position from a checkpoint; ERR_CHECKPOINT when it is damaged, others when it does not belong
+ * to this run. */
+static bool load_checkpoint(Session *s, const char *path, const char *command_line, Error *err) {
+    Checkpoint c;
+    SafeTensors weights;
+    char *config = config_to_json(&s->config);
+    if (config == NULL) return error_set(err, ERR_IO, "%s: out of memory", path);
+    bool ok = checkpoint_read(&c, path, err);
+    if (!ok) {
+        free(config);
+        return false;
+    }
+    ok = checkpoint_check_config(&c, config, err);
+    if (ok && (strcmp(c.state.data, s->at.data) != 0 || c.state.total_steps != s->total_steps))
+        ok = error_set(
+            err, ERR_DATA,
+            "%s: the run that was begun has other data than there is now in %s. Put it back, or set "
+            "run.dir; train.resume=never moves that run aside and begins anew",
+            path, s->config.data.dir);
+    if (ok && (ok = checkpoint_open_model(&c, s->model.params, s->model.param_count, &weights, err))) {
+        ok = gpt2_file_read(&s->model, &weights, path, err);
+        safetensors_close(&weights);
+    }
+    ok = ok && checkpoint_load_optimizer(&c, &s->optim, err) &&
+         runlog_continue(&s->log, &s->config, command_line, s->threads, c.state.step, &c.state.log, err);
+    if (ok) {
+        optim_show(&s->optim, WEIGHTS_TRAINED);
+        s->at = c.state;
+        s->train.cursor = c.state.cursor;
+        if (!checkpoint_is_ours(&c))
+            printf("note: the checkpoint was written by another build of this program; bits may differ\n");
+    }
+    checkpoint_free(&c);
+    free(config);
+    return ok;
+}
+
+/* Goes on with the run that is in run.dir, if there is one to go on with: from its newest checkpoint that is whole. */
+static bool continue_run(Session *s, const char *command_line, bool *continued, Error *err) {
+    char dir[1100], path[1200];
+    int count = 0, i = 0;
+    Error aside;
+    *continued = false;
+    snprintf(dir, sizeof dir, "%s/checkpoints", s->log.dir);
+    bool wanted = s->config.train.resume != RESUME_NEVER && runlog_is_unfinished(&s->log);
+    int64_t *steps = wanted ? checkpoint_list(dir, &count, err) : NULL;
+    if (count < 0) return false;
+    bool ok = true;
+    for (; i < count && !*continued && ok; i++) {
+        *continued =
+            load_checkpoint(s, checkpoint_path(dir, steps[i], path, sizeof path), command_line, err);
+        ok = *continued || err->code == ERR_CHECKPOINT;
+        if (ok && !*continued) fprintf(stderr, "warning: %s\n", err->text);
+    }
+    if (*continued) printf("continuing from %s\n", path);
+    for (int k = 0; *continued && k < i - 1; k++) /* their names will be needed */
+        if (!checkpoint_set_aside(dir, steps[k], &aside)) fprintf(stderr, "warning: %s\n", aside.text);
+    free(steps);
+    if (ok && count > 0 && !*continued)
+        return error_set(
+            err, ERR_CHECKPOINT,
+            "%s: none of the %d checkpoints can be used; train.resume=never moves the run aside and begins anew",
+            dir, count);
+    if (ok && !*continued && s->config.train.resume == RESUME_MUST)
+        return error_set(err, ERR_CHECKPOINT,
+                         "%s: no unfinished run that has a checkpoint; train.resume=must asks for one",
+                         s->log.dir);
+    return ok;
+}
+
+/* The run's directory, and in it the run: continued, or new. */
+static bool open_run(Session *s, const char *command_line, Error *err) {
+    const Config *c = &s->config;
+    bool continued;
+    SafeTensors image;
+    GPT2Config shape = model_config(s);
+    s->at = (CheckpointState){.total_steps = s->total_steps, .seed = c->train.seed, .line = new_line()};
+    if (!loader_identity(&s->train, s->at.data, err) || !runlog_lock(&s->log, c->run.dir, err) ||
+        !continue_run(s, command_line, &continued, err))
+        return false;
+    if (!continued && !runlog_begin(&s->log, c, command_line, s->threads, err)) return false;
+    if (*s->log.moved_to) printf("the run that was in %s is now %s\n", c->run.dir, s->log.moved_to);
+    if (c->checkpoint.save) {
+        if (!gpt2_file_layout(&image, &s->model, err) ||
+            !checkpoint_open(&s->checkpoints, s->log.dir, &c->checkpoint, &image,
+                             gpt2_file_config_text(&shape), &s->optim, err))
+            return false;
+        if (continued) s->checkpoints.saved_step = s->checkpoints.step = s->at.step;
+    }
+    s->saved_s = omp_get_wtime();
+    s->start_s = s->saved_s - s->at.time_s;
+    return true;
+}
 
 /* --dry-run: the plan, with times measured on two steps of made-up tokens. Writes nothing. */
 static bool dry_run(Session *s, Plan *plan, Error *err) {
@@ -369,28 +569,31 @@ static bool run(Session *s, const char *command_line, Error *err) {
                              (long long)s->vocab_size, ids, path);
     }
     if (!build(s, err)) return false;
-    if (!runlog_open(&s->log, c, c->run.dir, command_line, s->threads, err)) return false;
-    if (*s->log.moved_to) printf("the run that was in %s is now %s\n", c->run.dir, s->log.moved_to);
+    if (!open_run(s, command_line, err)) return false;
     progress_open(&s->progress, stdout, s->total_steps);
     catch_signals();
     bool ok = train(s, err);
     progress_close(&s->progress);
     Error finish_err;
-    const char *outcome = !ok           ? (err->code == ERR_DIVERGED ? "diverged" : "failed")
-                          : stop_signal ? "stopped"
-                                        : "finished";
+    const char *outcome = !ok              ? (err->code == ERR_DIVERGED ? "diverged" : "failed")
+                          : is_finished(s) ? "finished"
+                                           : "stopped";
     if (!runlog_finish(&s->log, outcome, &finish_err) && ok) {
         *err = finish_err;
         return false;
     }
-    if (ok && stop_signal)
-        return error_set(err, ERR_STOPPED, "stopped by %s; the curves so far are in %s",
-                         strsignal(stop_signal), c->run.dir);
+    if (ok && !is_finished(s)) {
+        const char *next =
+            c->checkpoint.save ? "the same command goes on with it" : "the curves so far are there";
+        return error_set(err, ERR_STOPPED, "%s: stopped by %s after step %lld; %s", c->run.dir,
+                         strsignal(stop_signal), (long long)s->at.step, next);
+    }
     if (ok) printf("done: %s\n", c->run.dir);
     return ok;
 }
 
 static void session_free(Session *s) {
+    checkpoint_close(&s->checkpoints); /* it uses the log */
     runlog_close(&s->log);
     tokenizer_free(s->tokenizer);
     optim_free(&s->optim);

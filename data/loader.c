@@ -242,3 +242,33 @@ char *loader_where(const Loader *loader, int64_t cursor, char *out, size_t size)
     snprintf(out, size, "%s, token %" PRId64, shard->path, token);
     return out;
 }
+
+/* ---------------------------------------------------------------------------------------------- identity */
+
+static bool print_identity(FILE *out, const LoaderShard *shard, Error *err) {
+    enum { SAMPLE_TOKENS = 4096 };
+    const char *slash = strrchr(shard->path, '/');
+    int64_t count = shard->token_count < SAMPLE_TOKENS ? shard->token_count : SAMPLE_TOKENS;
+    int64_t last = shard->token_count - count;
+    fprintf(out, "%s %" PRId64, slash ? slash + 1 : shard->path, shard->token_count);
+    for (int part = 0; part < 3; part++) {
+        uint16_t tokens[SAMPLE_TOKENS];
+        size_t bytes = (size_t)count * TOKEN_BYTES;
+        if (!read_fully(shard, tokens, bytes, HEADER_BYTES + last * part / 2 * TOKEN_BYTES, err))
+            return false;
+        fwrite(tokens, 1, bytes, out);
+    }
+    return true;
+}
+
+bool loader_identity(const Loader *loader, char hash[HASH_TEXT_SIZE], Error *err) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    bool ok = out != NULL || error_set(err, ERR_IO, "out of memory reading the shards");
+    for (int i = 0; ok && i < loader->shard_count; i++) ok = print_identity(out, &loader->shards[i], err);
+    if (out && fclose(out) != 0 && ok) ok = error_set(err, ERR_IO, "out of memory reading the shards");
+    if (ok) hash_bytes(text, size, hash);
+    free(text);
+    return ok;
+}

@@ -9,6 +9,7 @@
 #define DATA_LOADER_H
 
 #include "core/error.h"
+#include "core/hash.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,10 @@ bool loader_next(Loader *loader, int B, int32_t *inputs, int32_t *targets, Error
 /* The place of `index` in epoch `epoch`'s order: for each (seed, epoch) a permutation of [0, count), in
  * O(1) memory. */
 int64_t loader_order(int64_t count, uint64_t seed, uint64_t epoch, int64_t index);
+
+/* Tells other data from the same data in another folder, without reading all of it: a hash over the name and the number
+ * of tokens of each shard, and 4,096 tokens at its beginning, middle and end. */
+bool loader_identity(const Loader *loader, char hash[HASH_TEXT_SIZE], Error *err);
 
 /* Where window `cursor` lies, as "data/austen/train_000.bin, token 8192". Returns out. */
 char *loader_where(const Loader *loader, int64_t cursor, char *out, size_t size);

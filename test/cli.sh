@@ -247,7 +247,7 @@ soft_methods_log_temperature_and_saturation() (
 )
 
 a_run_is_a_folder_of_promised_files() (
-    is "$(cd adamw && echo *)" "config.json lock machine.json metrics.jsonl samples.txt summary.json"
+    is "$(cd adamw && echo *)" "checkpoints config.json lock machine.json metrics.jsonl samples.txt summary.json"
     is "$(wc -l <adamw/metrics.jsonl)" 21
     line=$(tail -n 1 adamw/metrics.jsonl)
     for key in step tokens time_s train/loss val/loss lr grad_norm tokens_per_s forward_s backward_s optimizer_s eval_s; do
@@ -653,6 +653,21 @@ optim_replay_refuses_what_it_cannot_replay() (
     recorded in.safetensors '' '\000\000\000\100\000\000\200\177'
     fails 6 "grad.2.w: element 1 is not finite" replay never
     absent never never.tmp
+)
+
+toy_runs_any_optimizer_and_compare_reads_it() (
+    cd "$root"
+    does 0 "$bin/toy" deterministic softsignum lr=0.01 train.steps=600 "run.dir=$work/toy"
+    has "$work/out" "SoftSignum, lr 0.01, weight_decay 0"
+    does 0 "$bin/compare" "$work/toy"
+    has "$work/out" "@600"
+    does 6 "$bin/toy" stochastic sgd lr=100 train.steps=600 "run.dir=$work/toy"
+    says "not finite after step" "try a lower lr"
+    has "$work/out" "An earlier one there is now $work/toy.1"
+    fails 2 'did you mean "stochastic"?' "$bin/toy" stocastic sgd
+    fails 2 'did you mean "signsgd"?' "$bin/toy" stochastic signsdg
+    fails 2 "which optimizer?" "$bin/toy" stochastic
+    fails 2 "--fast" "$bin/toy" --fast
 )
 
 compare_shows_every_run_and_no_escapes_in_a_pipe() (

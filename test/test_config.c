@@ -285,7 +285,8 @@ static void control_characters_should_not_reach_the_terminal(void **state) {
     (void)state;
     refused_with(
         WITH("\"\\u001b[2Jx\":{}"),
-        "?[2Jx: unknown key; known here: optimizer, model, data, schedule, train, eval, sample, log, run");
+        "?[2Jx: unknown key; known here: optimizer, model, data, schedule, train, eval, sample, log, "
+        "checkpoint, run");
 }
 
 /* -------------------------------------------------------------------------------------------------- overrides */

@@ -31,6 +31,10 @@ typedef struct ScheduleSection {
     double decay_frac; /* wsd: share of the run that decays */
 } ScheduleSection;
 
+/* What becomes of a run that is in run.dir already and has not come to its end: it is continued if it has a
+ * checkpoint; it is moved aside; it is continued, or nothing is done. */
+typedef enum { RESUME_AUTO, RESUME_NEVER, RESUME_MUST } ResumeMode;
+
 typedef struct TrainSection {
     int64_t steps, tokens; /* the budget: exactly one of steps, tokens, epochs is set (> 0) */
     double epochs;
@@ -39,6 +43,7 @@ typedef struct TrainSection {
     double grad_clip;   /* global norm; 0 = off */
     int64_t seed;
     int64_t threads; /* 0: one per available core */
+    int resume;      /* ResumeMode */
 } TrainSection;
 
 typedef struct EvalSection {
@@ -57,6 +62,15 @@ typedef struct SampleSection {
 typedef struct LogSection {
     int64_t every; /* steps between lines of metrics.jsonl */
 } LogSection;
+
+typedef struct CheckpointSection {
+    bool save;      /* false: none, not even at the end */
+    int64_t every;  /* steps; 0 = not by steps */
+    double minutes; /* 0 = not by time */
+    int64_t keep_last;
+    bool keep_best;
+    int64_t keep_every; /* steps; 0 = none */
+} CheckpointSection;
 
 typedef struct RunSection {
     char dir[FIELD_TEXT_MAX]; /* never empty after config_load: by default runs/<name of the config file> */
@@ -86,6 +100,7 @@ typedef struct Config {
     EvalSection eval;
     SampleSection sample;
     LogSection log;
+    CheckpointSection checkpoint;
     RunSection run;
     OptimizerChoice chosen[2 + ROLE_COUNT]; /* "optimizer", its "aux", and each role that names its own */
     OptimPlan optimizer;                    /* resolved: who updates which role; points into `chosen` */

@@ -49,25 +49,9 @@ static cJSON *read_json(const char *dir, const char *name, Error *err) {
 
 /* ---------------------------------------------------------------------------------------------- records */
 
-static int64_t whole_number(const cJSON *line, const char *key) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(line, key);
-    return cJSON_IsNumber(item) && fabs(item->valuedouble) < 9e18 ? (int64_t)item->valuedouble : 0;
-}
-
 static bool parse_record(const char *text, size_t length, StepRecord *record) {
     cJSON *line = cJSON_ParseWithLength(text, length);
-    bool ok = cJSON_IsObject(line);
-    *record = step_record_empty();
-    if (ok) {
-        record->step = whole_number(line, "step");
-        record->tokens = whole_number(line, "tokens");
-        for (const StepFigure *f = STEP_FIGURES; f->key; f++) {
-            const cJSON *item = cJSON_GetObjectItemCaseSensitive(line, f->key);
-            if (cJSON_IsNumber(item)) *step_figure(record, f) = item->valuedouble;
-        }
-        if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(line, "temperature")))
-            record->temperature = INFINITY;
-    }
+    bool ok = step_record_parse(line, record);
     cJSON_Delete(line);
     return ok;
 }

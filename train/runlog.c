@@ -27,6 +27,7 @@
 #ifndef TRAIN_GPT_CFLAGS
 #define TRAIN_GPT_CFLAGS "unknown"
 #endif
+#define MACHINE_MAX_BYTES ((size_t)1 << 20)
 #if defined __clang__
 #define COMPILER "clang " __clang_version__
 #else
@@ -66,6 +67,42 @@ StepRecord step_record_empty(void) {
 static const char *json_number(double value, char *out, size_t size) {
     const Field real = {.type = FIELD_REAL};
     return isfinite(value) ? field_text(&real, &value, out, size) : "null";
+}
+
+char *step_record_text(const StepRecord *record, char out[STEP_RECORD_TEXT_SIZE]) {
+    char number[64];
+    StepRecord r = *record;
+    size_t size = STEP_RECORD_TEXT_SIZE;
+    size_t n = (size_t)snprintf(out, size, "{\"step\":%lld,\"tokens\":%lld", (long long)r.step,
+                                (long long)r.tokens);
+    for (const StepFigure *f = STEP_FIGURES; f->key; f++) {
+        double value = *step_figure(&r, f);
+        bool hard = isinf(value) && f->offset == offsetof(StepRecord, temperature);
+        if (isfinite(value) || hard)
+            n += (size_t)snprintf(out + n, size - n, ",\"%s\":%s", f->key,
+                                  json_number(value, number, sizeof number));
+    }
+    snprintf(out + n, size - n, "}");
+    return out;
+}
+
+static int64_t whole_number(const cJSON *object, const char *key) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsNumber(item) && fabs(item->valuedouble) < 9e18 ? (int64_t)item->valuedouble : 0;
+}
+
+bool step_record_parse(const cJSON *object, StepRecord *record) {
+    *record = step_record_empty();
+    if (!cJSON_IsObject(object)) return false;
+    record->step = whole_number(object, "step");
+    record->tokens = whole_number(object, "tokens");
+    for (const StepFigure *f = STEP_FIGURES; f->key; f++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, f->key);
+        if (cJSON_IsNumber(item)) *step_figure(record, f) = item->valuedouble;
+    }
+    if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(object, "temperature")))
+        record->temperature = INFINITY;
+    return true;
 }
 
 /* ----------------------------------------------------------------------------------------------------- files */
@@ -185,15 +222,6 @@ static bool move_aside(RunLog *log, Error *err) {
     return false;
 }
 
-static bool claim_dir(RunLog *log, Error *err) {
-    if (!lock_dir(log, err)) return false;
-    if (!holds_run(log->dir)) return true;
-    if (!move_aside(log, err)) return false;
-    close(log->lock_fd);
-    log->lock_fd = -1;
-    return lock_dir(log, err);
-}
-
 /* --------------------------------------------------------------------------------------------------- machine */
 
 /* The first "key : value" line of a file in /proc. */
@@ -229,7 +257,12 @@ static bool add_libraries(cJSON *machine) {
            add_text(libraries, "cjson", cJSON_Version()) && add_text(libraries, "pcre2", pcre2);
 }
 
-static bool write_machine(const RunLog *log, const char *command_line, int threads, Error *err) {
+const char *runlog_build(void) {
+    return "commit " TRAIN_GPT_COMMIT ", " COMPILER ", " TRAIN_GPT_CFLAGS;
+}
+
+/* What this process runs on; NULL when memory runs out. */
+static cJSON *describe_machine(const char *command_line, int threads) {
     struct utsname os = {0};
     char start[32], cpu[256], system[256];
     time_t now = time(NULL);
@@ -247,24 +280,60 @@ static bool write_machine(const RunLog *log, const char *command_line, int threa
                     add_text(m, "cpu", proc_value("/proc/cpuinfo", "model name", cpu, sizeof cpu)) &&
                     add_number(m, "cores", get_nprocs()) && add_number(m, "threads", threads) &&
                     add_number(m, "memory_bytes", memory_bytes) && add_libraries(m);
+    if (complete) return m;
+    cJSON_Delete(m);
+    return NULL;
+}
+
+static bool begin_machine(const RunLog *log, const char *command_line, int threads, Error *err) {
+    cJSON *m = describe_machine(command_line, threads);
+    return write_json(log, "machine.json", m, m != NULL, err);
+}
+
+/* Where the run began stays; "continued" lists every process that went on with it. */
+static bool continue_machine(const RunLog *log, const char *command_line, int threads, int64_t step,
+                             Error *err) {
+    char path[1152];
+    Error none;
+    snprintf(path, sizeof path, "%s/machine.json", log->dir);
+    cJSON *m = json_read(path, MACHINE_MAX_BYTES, ERR_IO, &none),
+          *now = describe_machine(command_line, threads);
+    if (!cJSON_IsObject(m)) { /* it is only a note: a damaged one shall not keep the run from going on */
+        cJSON_Delete(m);
+        m = cJSON_CreateObject();
+    }
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(m, "continued");
+    if (!cJSON_IsArray(list)) list = cJSON_AddArrayToObject(m, "continued");
+    bool complete =
+        now && list && add_number(now, "at_step", (double)step) && cJSON_AddItemToArray(list, now);
+    if (!complete) cJSON_Delete(now);
     return write_json(log, "machine.json", m, complete, err);
 }
 
 /* -------------------------------------------------------------------------------------------------- the log */
 
-static bool open_files(RunLog *log, const Config *config, const char *command_line, int threads,
-                       Error *err) {
+static bool write_config(const RunLog *log, const Config *config, Error *err) {
     char *json = config_to_json(config);
     bool done = json ? write_file(log, "config.json", json, err)
                      : error_set(err, ERR_IO, "config.json: out of memory");
     free(json);
-    return done && write_machine(log, command_line, threads, err) &&
-           (log->samples_fd = open_append(log, "samples.txt", err)) >= 0 &&
+    return done;
+}
+
+static bool open_files(RunLog *log, Error *err) {
+    return (log->samples_fd = open_append(log, "samples.txt", err)) >= 0 &&
            (log->metrics_fd = open_append(log, "metrics.jsonl", err)) >= 0;
 }
 
-bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const char *command_line,
-                 int threads, Error *err) {
+static void close_files(RunLog *log) {
+    int *fds[] = {&log->metrics_fd, &log->samples_fd};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (*fds[i] >= 0) close(*fds[i]);
+        *fds[i] = -1;
+    }
+}
+
+bool runlog_lock(RunLog *log, const char *run_dir, Error *err) {
     *log = (RunLog){.lock_fd = -1, .metrics_fd = -1, .samples_fd = -1, .best_val_loss = NAN};
     log->last = step_record_empty();
     size_t length = strlen(run_dir);
@@ -272,10 +341,87 @@ bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const c
     if (length == 0 || length >= sizeof log->dir)
         return error_set(err, ERR_IO, "run.dir: %zu bytes is no path for a run", length);
     memcpy(log->dir, run_dir, length);
-    if (claim_dir(log, err) && open_files(log, config, command_line, threads, err)) return true;
+    if (lock_dir(log, err)) return true;
     runlog_close(log);
     return false;
 }
+
+/* Leaves the directory empty but for the lock. */
+static bool clear_dir(RunLog *log, Error *err) {
+    if (!holds_run(log->dir)) return true;
+    if (!move_aside(log, err)) return false;
+    close(log->lock_fd);
+    log->lock_fd = -1;
+    return lock_dir(log, err);
+}
+
+bool runlog_begin(RunLog *log, const Config *config, const char *command_line, int threads, Error *err) {
+    if (clear_dir(log, err) && write_config(log, config, err) &&
+        begin_machine(log, command_line, threads, err) && open_files(log, err))
+        return true;
+    runlog_close(log);
+    return false;
+}
+
+bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const char *command_line,
+                 int threads, Error *err) {
+    return runlog_lock(log, run_dir, err) && runlog_begin(log, config, command_line, threads, err);
+}
+
+/* ------------------------------------------------------------------------------------------------- going on */
+
+bool runlog_is_unfinished(const RunLog *log) {
+    char path[1152];
+    Error none;
+    snprintf(path, sizeof path, "%s/summary.json", log->dir);
+    cJSON *summary = json_read(path, MACHINE_MAX_BYTES, ERR_IO, &none); /* not there while a run lasts */
+    const char *outcome = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(summary, "outcome"));
+    bool ended = outcome && (strcmp(outcome, "finished") == 0 || strcmp(outcome, "diverged") == 0);
+    cJSON_Delete(summary);
+    return holds_run(log->dir) && !ended;
+}
+
+bool runlog_mark(const RunLog *log, RunLogMark *mark, Error *err) {
+    struct stat metrics, samples;
+    if (fstat(log->metrics_fd, &metrics) != 0 || fstat(log->samples_fd, &samples) != 0)
+        return fail(err, log->dir, "be read");
+    *mark = (RunLogMark){.metrics_bytes = metrics.st_size,
+                         .samples_bytes = samples.st_size,
+                         .last = log->last,
+                         .best_val_loss = log->best_val_loss,
+                         .best_val_step = log->best_val_step};
+    return true;
+}
+
+static bool cut(const RunLog *log, int fd, const char *name, int64_t bytes, Error *err) {
+    struct stat now;
+    char path[1152];
+    snprintf(path, sizeof path, "%s/%s", log->dir, name);
+    if (fstat(fd, &now) != 0) return fail(err, path, "be read");
+    if (now.st_size < bytes)
+        return error_set(err, ERR_CHECKPOINT,
+                         "%s: %lld bytes, but the checkpoint was written behind byte %lld", path,
+                         (long long)now.st_size, (long long)bytes);
+    return ftruncate(fd, bytes) == 0 || fail(err, path, "be cut back to the checkpoint");
+}
+
+bool runlog_continue(RunLog *log, const Config *config, const char *command_line, int threads, int64_t step,
+                     const RunLogMark *mark, Error *err) {
+    char summary[1152];
+    snprintf(summary, sizeof summary, "%s/summary.json", log->dir);
+    log->last = mark->last;
+    log->best_val_loss = mark->best_val_loss;
+    log->best_val_step = mark->best_val_step;
+    bool done = open_files(log, err) &&
+                cut(log, log->metrics_fd, "metrics.jsonl", mark->metrics_bytes, err) &&
+                cut(log, log->samples_fd, "samples.txt", mark->samples_bytes, err) &&
+                write_config(log, config, err) && continue_machine(log, command_line, threads, step, err) &&
+                (unlink(summary) == 0 || errno == ENOENT || fail(err, summary, "be removed"));
+    if (!done) close_files(log);
+    return done;
+}
+
+/* ------------------------------------------------------------------------------------------------- what is said */
 
 /* Later figures replace earlier ones; times add up. */
 static void remember(RunLog *log, StepRecord record) {
@@ -293,19 +439,10 @@ static void remember(RunLog *log, StepRecord record) {
 }
 
 bool runlog_step(RunLog *log, const StepRecord *record, Error *err) {
-    char line[1024], number[64];
-    StepRecord r = *record;
-    size_t n = (size_t)snprintf(line, sizeof line, "{\"step\":%lld,\"tokens\":%lld", (long long)r.step,
-                                (long long)r.tokens);
-    for (const StepFigure *f = STEP_FIGURES; f->key; f++) {
-        double value = *step_figure(&r, f);
-        bool hard = isinf(value) && f->offset == offsetof(StepRecord, temperature);
-        if (isfinite(value) || hard)
-            n += (size_t)snprintf(line + n, sizeof line - n, ",\"%s\":%s", f->key,
-                                  json_number(value, number, sizeof number));
-    }
-    n += (size_t)snprintf(line + n, sizeof line - n, "}\n");
-    remember(log, r);
+    char line[STEP_RECORD_TEXT_SIZE + 1];
+    size_t n = strlen(step_record_text(record, line));
+    line[n++] = '\n';
+    remember(log, *record);
     off_t end = lseek(log->metrics_fd, 0, SEEK_END);
     if (write_all(log->metrics_fd, line, n)) return true;
     fail(err, log->dir, "take a line of metrics.jsonl");
@@ -340,9 +477,7 @@ bool runlog_finish(RunLog *log, const char *outcome, Error *err) {
 }
 
 void runlog_close(RunLog *log) {
-    int *fds[] = {&log->metrics_fd, &log->samples_fd, &log->lock_fd}; /* the lock last */
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
-        if (*fds[i] >= 0) close(*fds[i]);
-        *fds[i] = -1;
-    }
+    close_files(log);
+    if (log->lock_fd >= 0) close(log->lock_fd);
+    log->lock_fd = -1;
 }

@@ -4,6 +4,7 @@
  *     metrics.jsonl   one JSON object a line, see StepRecord; a line is there whole or not at all
  *     samples.txt     generated text
  *     summary.json    written last, when the run ends: outcome, final and best validation loss, times
+ *     checkpoints/    to go on from, see checkpoint.h
  *     lock            held (flock) by the process that writes here
  *
  *     RunLog log;
@@ -17,6 +18,8 @@
 #define TRAIN_RUNLOG_H
 
 #include "train/config.h"
+
+struct cJSON;
 
 /* One line of metrics.jsonl. A figure that is NAN is left out of the line; nothing is ever written as a
  * bare nan or inf. Numbers are written so that they read back to the same bits. */
@@ -49,6 +52,11 @@ double *step_figure(StepRecord *record, const StepFigure *figure);
 /* A record with every figure absent. */
 StepRecord step_record_empty(void);
 
+/* As a JSON object, {"step":1,...}, and back; false if it is none. */
+enum { STEP_RECORD_TEXT_SIZE = 1024 };
+char *step_record_text(const StepRecord *record, char out[STEP_RECORD_TEXT_SIZE]);
+bool step_record_parse(const struct cJSON *object, StepRecord *record);
+
 typedef struct RunLog {
     char dir[1024];
     char moved_to[1056]; /* where an earlier run in `dir` was moved, or "" */
@@ -58,11 +66,37 @@ typedef struct RunLog {
     int64_t best_val_step;
 } RunLog;
 
+/* How far a log has come. A run that goes on from a checkpoint goes on from here; what was written behind it will be
+ * written again. */
+typedef struct RunLogMark {
+    int64_t metrics_bytes, samples_bytes;
+    StepRecord last;
+    double best_val_loss;
+    int64_t best_val_step;
+} RunLogMark;
+
 /* Creates `run_dir` with its parents and locks it. ERR_BUSY, having written nothing, when another process
  * holds it; ERR_IO when it cannot be written. An earlier run in it is moved to <run_dir>.1, .2, ..., never
  * overwritten. `threads` is the number in use. */
 bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const char *command_line,
                  int threads, Error *err);
+
+/* The same in steps, for runs that may go on: runlog_lock leaves what is there as it is; then either runlog_begin moves
+ * it aside, or runlog_continue goes on behind `mark` (ERR_CHECKPOINT when the files are shorter than that; another mark may do) and notes in
+ * machine.json at which step and where. */
+bool runlog_lock(RunLog *log, const char *run_dir, Error *err);
+bool runlog_begin(RunLog *log, const Config *config, const char *command_line, int threads, Error *err);
+bool runlog_continue(RunLog *log, const Config *config, const char *command_line, int threads, int64_t step,
+                     const RunLogMark *mark, Error *err);
+
+/* Is a run in the directory that was stopped, killed or kept from going on by an error? One that has diverged would
+ * do so again. */
+bool runlog_is_unfinished(const RunLog *log);
+
+bool runlog_mark(const RunLog *log, RunLogMark *mark, Error *err);
+
+/* What this program was built from: commit, compiler, flags. */
+const char *runlog_build(void);
 
 /* Appends a line to metrics.jsonl with a single write. */
 bool runlog_step(RunLog *log, const StepRecord *record, Error *err);

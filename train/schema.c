@@ -39,6 +39,9 @@ static const Field train_fields[] = {
     KEY(INT, TrainSection, seed, "1", "[0,1e15]", "of the initial weights and the order of the data"),
     KEY(INT, TrainSection, threads, "0", "[0,1024]",
         "0 = one per available core; results do not depend on it"),
+    KEY(CHOICE, TrainSection, resume, "auto", "auto|never|must",
+        "an unfinished run in run.dir is continued from its last checkpoint (auto), moved aside (never), or "
+        "has to be there (must)"),
     {0}};
 
 static const Field eval_fields[] = {
@@ -58,6 +61,19 @@ static const Field sample_fields[] = {
 static const Field log_fields[] = {
     KEY(INT, LogSection, every, "10", "[1,1e15]", "steps between lines of metrics.jsonl"), {0}};
 
+static const Field checkpoint_fields[] = {
+    KEY(BOOL, CheckpointSection, save, "true", "",
+        "save what is needed to go on: when a signal stops the run, at its end, and as often as below"),
+    KEY(INT, CheckpointSection, every, "0", "[0,1e15]", "steps between checkpoints; 0 = only by time"),
+    KEY(REAL, CheckpointSection, minutes, "10", "[0,1e9]",
+        "save when so long nothing was saved: what a power cut may cost; 0 = only by steps"),
+    KEY(INT, CheckpointSection, keep_last, "2", "[1,1e15]", "how many of the last ones stay"),
+    KEY(BOOL, CheckpointSection, keep_best, "false", "",
+        "save whenever the validation loss is the lowest so far; the last of these stays"),
+    KEY(INT, CheckpointSection, keep_every, "0", "[0,1e15]",
+        "save at each multiple of so many steps; these stay; 0 = none"),
+    {0}};
+
 static const Field run_fields[] = {
     KEY(TEXT, RunSection, dir, "", "", "folder of the run; empty = runs/<name of the config file>"), {0}};
 
@@ -69,6 +85,8 @@ const Section CONFIG_SECTIONS[] = {
     {"eval", offsetof(Config, eval), eval_fields, "validation"},
     {"sample", offsetof(Config, sample), sample_fields, "generated text"},
     {"log", offsetof(Config, log), log_fields, "metrics"},
+    {"checkpoint", offsetof(Config, checkpoint), checkpoint_fields,
+     "what is saved to go on with, and what stays"},
     {"run", offsetof(Config, run), run_fields, "where the run is written"},
     {0}};
 
