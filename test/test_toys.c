@@ -109,6 +109,8 @@ static void every_optimizer_should_take_both_toys(void **state) {
             must_run(toy->name, (*o)->name, "train.steps=4");
             if (!isfinite(curve[4].val_loss) || curve[4].val_loss == curve[0].val_loss)
                 fail_msg("%s, %s: %g", toy->name, (*o)->name, curve[4].val_loss);
+            bool same = curve[3].val_loss == curve[4].train_loss;
+            if (same == ((*o)->show != NULL)) fail_msg("%s: evaluates the wrong weights", (*o)->name);
             config_free(&config);
         }
 }
