@@ -52,6 +52,7 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
     float *restrict w = tensor->param->w, *restrict m1 = tensor->slot[0], *restrict m2 = tensor->slot[1];
     float *restrict v = tensor->slot[2];
     const float *restrict g = tensor->param->g;
+#pragma omp simd
     for (size_t i = piece->begin; i < piece->end; i++) {
         m1[i] = adam_m(rule, m1[i], g[i]);
         m2[i] = b3 * m2[i] + rest3 * g[i];

@@ -71,6 +71,7 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
     float *restrict w = tensor->param->w, *restrict m = tensor->slot[0], *restrict v = tensor->slot[1];
     float *restrict last = tensor->slot[2];
     const float *restrict g = tensor->param->g;
+#pragma omp simd
     for (size_t i = piece->begin; i < piece->end; i++) {
         float c = (float)(shrink * corrected(g[i], last[i], gain));
         last[i] = g[i];

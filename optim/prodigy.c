@@ -134,6 +134,7 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
     float *restrict w = tensor->param->w, *restrict moved = tensor->slot[SLOT_MOVED];
     float *restrict m = tensor->slot[SLOT_M], *restrict v = tensor->slot[SLOT_V];
     const float *restrict g = tensor->param->g;
+#pragma omp simd
     for (size_t i = piece->begin; i < piece->end; i++) {
         float dg = scale * g[i];
         m[i] = adam_m(rule, m[i], dg);

@@ -88,6 +88,7 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
         memcpy(x + piece->begin, y + piece->begin, bytes);
         memcpy(z + piece->begin, y + piece->begin, bytes);
     }
+#pragma omp simd
     for (size_t i = piece->begin; i < piece->end; i++) {
         v[i] = adam_v(rule, v[i], g[i]);
         float u = g[i] / (sqrtf(unbias * v[i]) + rule.eps);
