@@ -9,7 +9,7 @@ It needs the standard library alone and shares nothing with the C code, whose te
 A method is a generator: given the first weights and its settings, it takes one gradient after another and
 gives back the weights of after the step. Its state is in its local variables, so it reads like the
 pseudo-code it was written from; t counts steps from 1. Where a paper and its authors' code differ, a
-setting chooses between them (`form`, `decay`, ...), and there is a case of each.
+setting chooses between them (`first_previous`, `decay_last`, ...), and there is a case of each.
 
 Matrices are decomposed exactly (Jacobi), so a polar factor here is the limit of Newton-Schulz, not five
 steps of it.
@@ -223,7 +223,7 @@ def schedule(values, soft_steps, map, eps, tau_max, newton_iters=10):
 
 
 def sgd(W, lr, weight_decay=0.0, momentum=0.9, nesterov=False):
-    """torch.optim.SGD: coupled L2, the buffer starts as the first gradient and is a sum."""
+    """torch.optim.SGD: L2 coupled, the buffer a sum that starts as the first gradient."""
     buffer = None
     while True:
         g = yield W
@@ -289,11 +289,11 @@ def adopt(W, lr, weight_decay=0.0, beta1=0.9, beta2=0.9999, eps=1e-6, clip=True)
 
 def sf_adamw(
     W, lr, weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8, r=0.0, weight_lr_power=2.0,
-    form="official", warmup_steps=0
+    bias_correction="v", warmup_steps=0
 ):
     """Defazio et al., arXiv 2405.15682, algorithm 1: z steps, x averages z, gradients are taken at y
-    between them. The paper's form puts Adam's bias correction into the learning rate, so also into decay
-    and averaging weights; the official one corrects v. Gives y, to train, and x, to evaluate.
+    between them. The paper puts Adam's bias correction into the learning rate ("rate"), so also into decay
+    and averaging weights; the authors' code corrects "v". Gives y, to train, and x, to evaluate.
     warmup_steps stands for a schedule."""
     x = y = z = W
     v, largest, total = 0 * W, 0.0, 0.0
@@ -302,9 +302,10 @@ def sf_adamw(
         v = beta2 * v + (1 - beta2) * g * g
         correction = math.sqrt(1 - beta2**t)
         rate = lr * min(1.0, t / warmup_steps if warmup_steps else 1.0)
-        if form == "paper":
-            rate *= correction
-        direction = g / ((sqrt(v) if form == "paper" else sqrt(v) / correction) + eps)
+        root = sqrt(v) / correction
+        if bias_correction == "rate":
+            rate, root = rate * correction, sqrt(v)
+        direction = g / (root + eps)
         z = z - rate * weight_decay * y - rate * direction
         largest = max(largest, rate)
         weight = t**r * largest**weight_lr_power
@@ -358,8 +359,8 @@ def prodigy(
 
 
 def soft_adam(
-    W, lr, weight_decay=0.0, beta1=0.9, beta2=0.95, eps=1e-8, alpha_sign=0.6, map="tanh",
-    quantile_eps=1e-4, tau_max=1e9
+    W, lr, weight_decay=0.0, beta1=0.9, beta2=0.95, adam_eps=1e-8, alpha_sign=0.6, map="tanh",
+    eps=1e-4, tau_max=1e9
 ):
     """Ours: the soft sign of SoftSignum around Adam's normalised momentum, its temperature fitted to
     that."""
@@ -369,9 +370,9 @@ def soft_adam(
         g = yield W
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
-        r = m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + eps)
+        r = m / (1 - beta1**t) / (sqrt(v / (1 - beta2**t)) + adam_eps)
         if t > hard:
-            taus = taus or schedule(r.x, STEPS - hard, map, quantile_eps, tau_max)
+            taus = taus or schedule(r.x, STEPS - hard, map, eps, tau_max)
             U = (taus[t - hard - 1] * r).map(MAPS[map])
         else:
             U = sign(r)
@@ -424,14 +425,15 @@ def muon(W, lr, weight_decay=0.0, momentum=0.95, nesterov=True, scale="tall"):
 def hard_switch_muon(
     W, lr, weight_decay=0.0, momentum=0.95, nesterov=False, scale="tall", alpha_sign=0.6, sgd_lr_ratio=10.0
 ):
-    """Muon, then plain SGD with the same momentum buffer (baseline of arXiv 2605.31371, on matrices)."""
+    """Ours: the baseline of arXiv 2605.31371 on matrices. Muon, then SGD with the same momentum and the
+    same shape scale, which is the linear map where SoftMuon has a soft one."""
     M, hard = 0 * W, round(alpha_sign * STEPS)
     for t in count(1):
         g = yield W
         M = momentum * M + (1 - momentum) * g
         X = momentum * M + (1 - momentum) * g if nesterov else M
-        U = shape_scale(scale, *W.shape) * polar(X) if t <= hard else sgd_lr_ratio * X
-        W = (1 - lr * weight_decay) * W - lr * U
+        U = polar(X) if t <= hard else sgd_lr_ratio * X
+        W = (1 - lr * weight_decay) * W - lr * shape_scale(scale, *W.shape) * U
 
 
 def normuon(W, lr, weight_decay=0.0, momentum=0.95, beta2=0.95, eps=1e-10, form="paper", nesterov=False):
@@ -472,13 +474,13 @@ def scion(W, lr, weight_decay=1.0, momentum=0.9, hidden_radius=50.0, outer_radiu
 
 def soap(
     W, lr, weight_decay=0.0, beta1=0.95, beta2=0.95, shampoo_beta=-1.0, eps=1e-8, frequency=10,
-    max_dim=10000, normalize=False, decay="after"
+    max_dim=10000, normalize=False, decay_last=True
 ):
     """Vyas et al., arXiv 2409.11321, algorithm 3 and the authors' soap.py: Adam in the eigenbasis of
     Shampoo's two statistics. The first gradient only makes the bases; later they follow by one step of
     power iteration and QR, columns sorted by their estimated eigenvalue. A side longer than max_dim, and
-    a vector, has no basis. decay "after": W <- (1 - lr wd) (W - lr U) as in the code; "first": W <- (1 -
-    lr wd) W - lr U."""
+    a vector, has no basis. decay_last: W <- (1 - lr wd) (W - lr U), as in
+    the code; else W <- (1 - lr wd) W - lr U."""
     kept = beta2 if shampoo_beta < 0 else shampoo_beta
     shape, flat = W.shape, len(W.shape) == 1
     W = Array(W.x, [1, len(W.x)]) if flat else W
@@ -500,7 +502,7 @@ def soap(
         U = rotate([q and q.T for q in Q], rotate(Q, M) / (sqrt(V) + eps))
         U = U / (1e-30 + rms(U)) if normalize else U
         rate = lr * math.sqrt(1 - beta2**t) / (1 - beta1**t)
-        if decay == "after":
+        if decay_last:
             W = (1 - lr * weight_decay) * (W - rate * U)
         else:
             W = (1 - lr * weight_decay) * W - rate * U
@@ -522,7 +524,7 @@ def refreshed(S, Q, V):
     return bases, V
 
 
-def family(W, lr, weight_decay=0.0, momentum=0.9, geometry="vector", map="tanh", temperature=30.0):
+def family(W, lr, weight_decay=0.0, momentum=0.9, geometry="vector", map="tanh", tau=30.0):
     """Geometry relaxation at a fixed temperature (arXiv 2605.31371): U = map(tau m), on entries or on
     singular values. Also gives its measure V*(tau m) / tau."""
     m, f, conjugate = 0 * W, MAPS[map], CONJUGATES[map]
@@ -530,9 +532,9 @@ def family(W, lr, weight_decay=0.0, momentum=0.9, geometry="vector", map="tanh",
     while True:
         g = yield W, dual
         m = momentum * m + (1 - momentum) * g
-        U = spectral(f, temperature * m) if geometry == "spectral" else (temperature * m).map(f)
+        U = spectral(f, tau * m) if geometry == "spectral" else (tau * m).map(f)
         values = singular_values(m) if geometry == "spectral" else m.x
-        dual = math.fsum(conjugate(temperature * s) for s in values) / temperature
+        dual = math.fsum(conjugate(tau * s) for s in values) / tau
         W = (1 - lr * weight_decay) * W - lr * U
 
 
@@ -620,7 +622,7 @@ CASES = {
     "adopt": Case(adopt, lr=0.01, weight_decay=0.1),
     "adopt_unclipped": Case(adopt, lr=0.01, weight_decay=0.1, beta2=0.99, clip=False),
     "sf_adamw_official": Case(sf_adamw, lr=0.01, weight_decay=0.1),
-    "sf_adamw_paper": Case(sf_adamw, lr=0.01, weight_decay=0.1, form="paper"),
+    "sf_adamw_paper": Case(sf_adamw, lr=0.01, weight_decay=0.1, bias_correction="rate"),
     "sf_adamw_warmup": Case(sf_adamw, lr=0.01, weight_decay=0.1, beta1=0.95, r=1.0, warmup_steps=8),
     "mars_official": Case(mars, lr=0.01, weight_decay=0.1),
     "mars_paper": Case(mars, lr=0.01, weight_decay=0.1, first_previous="same"),
@@ -661,7 +663,9 @@ CASES = {
         outer_radius=3.0
     ),
     "soap": Case(soap, NEAR_SQUARE, 0.5, lr=0.01, weight_decay=0.1, frequency=4),
-    "soap_decay_first": Case(soap, NEAR_SQUARE, 0.5, lr=0.01, weight_decay=0.1, frequency=4, decay="first"),
+    "soap_decay_first": Case(
+        soap, NEAR_SQUARE, 0.5, lr=0.01, weight_decay=0.1, frequency=4, decay_last=False
+    ),
     "soap_one_sided": Case(soap, ONE_SIDED, 0.5, lr=0.01, weight_decay=0.1, frequency=3, max_dim=4),
     "soap_normalized": Case(
         soap, NEAR_SQUARE, 0.5, lr=0.01, frequency=5, normalize=True, shampoo_beta=0.9, beta1=0.9
@@ -670,7 +674,7 @@ CASES = {
 for _map in MAPS:
     CASES[f"family_vector_{_map}"] = Case(family, MIXED, lr=0.01, weight_decay=0.1, map=_map)
     CASES[f"family_spectral_{_map}"] = Case(
-        family, MATRICES, 1.0, lr=0.01, weight_decay=0.1, map=_map, geometry="spectral", temperature=5.0
+        family, MATRICES, 1.0, lr=0.01, weight_decay=0.1, map=_map, geometry="spectral", tau=5.0
     )
 
 
