@@ -83,7 +83,7 @@ static inline bool weights_differ(const World *a, const World *b) {
 
 /* What is rare by default comes within STEPS: half of them soft where there is a soft phase, bases that turn. */
 static inline const char *half_soft(const Optimizer *o) {
-    if (field_find(o->fields, "frequency")) return "frequency=3";
+    if (field_find(o->fields, "frequency")) return "frequency=3 max_dim=200";
     return field_find(o->fields, "alpha_sign") ? "alpha_sign=0.5" : "";
 }
 
