@@ -619,17 +619,22 @@ CASES = {
     "ademamix": Case(ademamix, lr=0.01, weight_decay=0.1),
     "ademamix_flat": Case(ademamix, lr=0.01, weight_decay=0.1, warmup_frac=0.0),
     "ademamix_early": Case(ademamix, lr=0.01, weight_decay=0.1, warmup_frac=0.4, beta3=0.99, alpha=2.0),
+    "ademamix_eps": Case(ademamix, lr=0.01, weight_decay=0.1, eps=1e-2),
     "adopt": Case(adopt, lr=0.01, weight_decay=0.1),
     "adopt_unclipped": Case(adopt, lr=0.01, weight_decay=0.1, beta2=0.99, clip=False),
+    "adopt_eps": Case(adopt, lr=0.01, weight_decay=0.1, eps=1e-2),
     "sf_adamw_official": Case(sf_adamw, lr=0.01, weight_decay=0.1),
     "sf_adamw_paper": Case(sf_adamw, lr=0.01, weight_decay=0.1, bias_correction="rate"),
     "sf_adamw_warmup": Case(sf_adamw, lr=0.01, weight_decay=0.1, beta1=0.95, r=1.0, warmup_steps=8),
+    "sf_adamw_eps": Case(sf_adamw, lr=0.01, weight_decay=0.1, eps=1e-2),
     "mars_official": Case(mars, lr=0.01, weight_decay=0.1),
     "mars_paper": Case(mars, lr=0.01, weight_decay=0.1, first_previous="same"),
     "mars_without_correction": Case(mars, lr=0.01, weight_decay=0.1, gamma=0.0),
+    "mars_eps": Case(mars, lr=0.01, weight_decay=0.1, eps=1e-2),
     "prodigy_official": Case(prodigy, start=0.0, weight_decay=0.1),
     "prodigy_paper": Case(prodigy, start=0.0, weight_decay=0.1, eps_d="old"),
     "prodigy_decay": Case(prodigy, weight_decay=1.0, beta2=0.99, d0=1e-3),
+    "prodigy_eps": Case(prodigy, weight_decay=0.1, beta2=0.99, d0=1e-3, eps=1e-2),
     "prodigy_options": Case(
         prodigy, start=0.01, lr=0.8, weight_decay=0.1, beta3=0.95, d0=1e-3, d_coef=4.0, growth_rate=1.15,
         bias_correction=True, safeguard_warmup=True
@@ -639,6 +644,7 @@ CASES = {
         soft_adam, lr=0.01, weight_decay=0.1, map="algebraic", alpha_sign=0.3, tau_max=20.0
     ),
     "soft_adam_clip": Case(soft_adam, lr=0.01, weight_decay=0.1, map="clip"),
+    "soft_adam_eps": Case(soft_adam, lr=0.01, weight_decay=0.1, adam_eps=1e-2),
     "softsignum_sum": Case(softsignum_official, lr=0.01, weight_decay=0.1),
     "softsignum_normalized": Case(softsignum_official, lr=0.01, weight_decay=0.1, normalized=True),
     "softsignum_sign_norm": Case(
@@ -657,6 +663,7 @@ CASES = {
     "normuon_official": Case(
         normuon, MATRICES, 1.0, lr=0.01, weight_decay=0.1, form="official", nesterov=True
     ),
+    "normuon_eps": Case(normuon, MATRICES, 1.0, lr=0.01, weight_decay=0.1, eps=1e-1),
     "scion_constrained": Case(scion, MIXED, 1.0, ROLES, lr=0.000244140625),
     "scion_unconstrained": Case(
         scion, MIXED, 1.0, ROLES, lr=0.01, weight_decay=0.0, momentum=0.5, hidden_radius=2.0,
@@ -667,6 +674,7 @@ CASES = {
         soap, NEAR_SQUARE, 0.5, lr=0.01, weight_decay=0.1, frequency=4, decay_last=False
     ),
     "soap_one_sided": Case(soap, ONE_SIDED, 0.5, lr=0.01, weight_decay=0.1, frequency=3, max_dim=4),
+    "soap_eps": Case(soap, NEAR_SQUARE, 0.5, lr=0.01, weight_decay=0.1, frequency=4, eps=1e-1),
     "soap_normalized": Case(
         soap, NEAR_SQUARE, 0.5, lr=0.01, frequency=5, normalize=True, shampoo_beta=0.9, beta1=0.9
     ),
