@@ -25,7 +25,10 @@ void *memory_alloc(size_t count, size_t size, const char *what, Error *err) {
         return NULL;
     }
     if (align == HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE); /* a wish; failing costs only speed */
-    memset(p, 0, bytes);
+        /* All threads, so that on a machine of several memory nodes the pages of a large array come from all of them. */
+#pragma omp parallel for schedule(static) if (bytes > 16 * HUGE_PAGE)
+    for (size_t at = 0; at < bytes; at += HUGE_PAGE)
+        memset((char *)p + at, 0, bytes - at < HUGE_PAGE ? bytes - at : HUGE_PAGE);
     return p;
 }
 
