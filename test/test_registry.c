@@ -8,6 +8,8 @@
 static const struct {
     const char *optimizer, *property, *reason;
 } EXCUSED[] = {
+    {"adopt", "decay", "its first step only takes the second moment; the authors skip decay there, too"},
+    {"soap", "decay", "its first step only takes the bases; the authors skip decay there, too"},
     {"sf_adamw", "decay",
      "shrinks z by lr times the weights that it trains; they are an average that lags behind z"},
     {"prodigy", "decay", "shrinks by lr d wd, and without gradients d stays at d0"},
