@@ -12,10 +12,8 @@ WARN    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla 
 FP      = -fno-math-errno -fno-trapping-math -ffp-contract=fast
 MODE_release = -O3 -march=$(ARCH) -g
 MODE_asan    = -O1 -march=$(ARCH) -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-MODE    = $(MODE_release)
-ifeq ($(BUILD),asan)
-MODE    = $(MODE_asan)
-endif
+MODE_fuzz    = $(MODE_asan) -fsanitize=fuzzer-no-link -Wno-pass-failed
+MODE    = $(or $(MODE_$(BUILD)),$(MODE_release))
 CFLAGS  = -std=gnu11 $(MODE) $(FP) $(WARN) $(WERROR)
 CFLAGS_ALL = $(CFLAGS) -fopenmp -I. -D_GNU_SOURCE $(PKG_CFLAGS)
 LIBS    = $(PKG_LIBS) -lm
@@ -42,12 +40,14 @@ MAINS    = train_gpt.c data/prepare.c scripts/compare.c scripts/gpt2_check.c scr
 LIB_OBJ  = $(patsubst %.c,$(OUT)/%.o,$(filter-out $(MAINS),$(wildcard core/*.c model/*.c optim/*.c data/*.c train/*.c)))
 LIB      = $(OUT)/libtrain_gpt.a
 TESTS    = $(patsubst test/%.c,$(OUT)/bin/%,$(wildcard test/test_*.c))
+FUZZERS  = $(patsubst test/fuzz/%.c,$(OUT)/bin/%,$(wildcard test/fuzz/fuzz_*.c))
+REPLAYS  = $(FUZZERS:$(OUT)/bin/%=$(OUT)/bin/test_%)
 
 all: $(PROGRAMS) ## build the programs (the default)
 
 $(PROGRAMS): %: $(OUT)/bin/%
 	@ln -sf $< $@
-build-all: $(BINARIES) $(TESTS)
+build-all: $(BINARIES) $(TESTS) $(REPLAYS)
 .PHONY: all build-all $(PROGRAMS)
 
 $(OUT)/bin/train_gpt:   $(OUT)/train_gpt.o
@@ -61,10 +61,14 @@ $(OUT)/bin/bench:       $(OUT)/scripts/bench.o
 $(OUT)/bin/bench_optim: $(OUT)/scripts/bench_optim.o
 $(TESTS): $(OUT)/bin/%: $(OUT)/test/%.o
 $(TESTS): LIBS += $(shell pkg-config --libs cmocka)
+$(REPLAYS): $(OUT)/bin/test_%: $(OUT)/test/fuzz/%.o $(OUT)/test/fuzz/replay.o
+$(FUZZERS): $(OUT)/bin/%: $(OUT)/test/fuzz/%.o
+$(FUZZERS): LINK_FLAGS = -fsanitize=fuzzer
+$(OUT)/bin/fuzz_checkpoint $(OUT)/bin/test_fuzz_checkpoint: LINK_FLAGS += -Wl,--wrap=hash_bytes
 
-$(BINARIES) $(TESTS): $(LIB)
+$(BINARIES) $(TESTS) $(REPLAYS) $(FUZZERS): $(LIB)
 	@mkdir -p $(@D)
-	$(call say,LINK) $(CC) $(MODE) -fopenmp $(filter %.o,$^) $(LIB) $(LIBS) -o $@
+	$(call say,LINK) $(CC) $(MODE) $(LINK_FLAGS) -fopenmp $(filter %.o,$^) $(LIB) $(LIBS) -o $@
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
@@ -100,6 +104,12 @@ quickstart: ## from nothing to a comparison: install, build, corpus, tokenizer, 
 test: build-all ## prove the program; ends with "N passed, N failed"
 	@test/run.sh $(OUT)/bin
 
+FUZZ_S  = 60
+fuzz: ## let libFuzzer look for files that break their readers (FUZZ_S=600: seconds a target)
+	@$(MAKE) -s CC=clang BUILD=fuzz fuzzers
+	@test/fuzz.sh build/fuzz/bin $(FUZZ_S) $(FUZZ)
+fuzzers: $(FUZZERS)
+
 toys: toy ## the toy problems of arXiv 2605.06615: published numbers beside ours
 	./toy
 
@@ -117,17 +127,18 @@ bench-optim: $(OUT)/bin/bench_optim ## time every optimizer's step on GPT-2 124M
 	@$< $(ARGS)
 
 # PyTorch is no dependency: it lives in an environment of its own. Newest from PyPI, about 1 GB.
-bench-peers: train_gpt ## time a training step against PyTorch (makes a Python environment in build/peers)
+bench-peers: $(OUT)/bin/bench ## time the same steps against PyTorch (makes a Python environment in build/peers)
 	@test -x build/peers/bin/python || python3 -m venv build/peers
 	@build/peers/bin/python -c 'import torch, numpy, tiktoken' 2>/dev/null || \
 		build/peers/bin/pip install -q torch numpy tiktoken
-	@build/peers/bin/python scripts/bench_peers.py
+	@build/peers/bin/python scripts/bench_peers.py $< $(ARGS)
 
 help: ## this list
 	@sed -nE 's/^([a-z_-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 clean: ## remove everything that was built (data/ and runs/ stay)
 	rm -rf build $(PROGRAMS)
-.PHONY: deps quickstart test toys docs lint bench bench-optim bench-peers help clean
+.PHONY: deps quickstart test fuzz fuzzers toys docs lint bench bench-optim bench-peers help clean
 
--include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d)
+-include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d) \
+         $(FUZZERS:$(OUT)/bin/%=$(OUT)/test/fuzz/%.d) $(OUT)/test/fuzz/replay.d

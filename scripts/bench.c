@@ -3,7 +3,7 @@
  *     ./bench                              # every configuration, about two minutes
  *     ./bench --threads 1 --json new.json a d
  *     ./bench --compare old.json new.json
- *     ./bench --serve a                    # a step for each line of input, for scripts/bench_peers.py
+ *     ./bench --serve a                    # a step for each line of input: for scripts/bench_peers.py
  *
  * A machine that others use, too, has no speed of its own: it swings by a factor of two within minutes. So a
  * probe, 20 ms of multiply-adds in registers on the same threads, runs between any two steps, and a step's ratio
@@ -35,7 +35,7 @@
 
 #define PROBE_S     0.020
 #define QUIET       0.95 /* of the best probe */
-#define BUDGET_S    18.0 /* for the steps of a configuration, when --steps does not say how many */
+#define BUDGET_S    15.0 /* for the steps of a configuration, when --steps does not say how many */
 #define STEPS_LEAST 3
 #define STEPS_MOST  1000
 
@@ -408,7 +408,13 @@ static bool compare(const char *old_path, const char *new_path, Error *err) {
 
 static bool serve(const Shape *shape, int threads, Error *err) {
     Trainer t;
+    const GPT2Config *m = &shape->model;
     bool ok = trainer_open(&t, shape, threads, err);
+    if (ok)
+        printf("{\"n_layer\": %d, \"n_head\": %d, \"n_embd\": %d, \"block_size\": %d, \"vocab_size\": %d, "
+               "\"batch_size\": %d}\n",
+               m->L, m->NH, m->C, m->T, m->V, shape->B);
+    fflush(stdout);
     for (char line[16]; ok && fgets(line, sizeof line, stdin);) {
         ok = trainer_step(&t, err);
         if (ok) printf("%.6f\n", t.pass_s + t.optimizer_s), fflush(stdout);
@@ -426,10 +432,10 @@ static const char HELP[] =
     "its speed over that of a probe beside it (multiply-adds in registers, all threads), and\n"
     "where the threads' time goes. CONFIGURATION: a b c c' d; all of them by default.\n"
     "  --threads N   default: every core\n"
-    "  --steps N     default: as many as 18 seconds hold, at least 3\n"
+    "  --steps N     default: as many as 15 seconds hold, at least 3\n"
     "  --json FILE   the figures for --compare and other programs\n"
     "  --compare     two such files side by side\n"
-    "  --serve       one step for each line of input; answers with its seconds\n";
+    "  --serve       says the model, then takes a step for each line of input and says its seconds\n";
 
 static bool parse_count(const char *option, const char *text, int most, int *out, Error *err) {
     char *end = NULL;
