@@ -12,8 +12,8 @@
 
 /* The first lines of an equation; x is what the step goes along. */
 #define MOMENTUM_EQUATION                                                                                  \
-    "m <- beta m + gain g,  gain = 1 - beta (ema) or 1 - dampening (sum, which starts as g)\n"             \
-    "x = m, or with nesterov beta m + gain g\n"
+    "m <- beta m + (1 - beta) g (ema), or beta m + (1 - dampening) g beginning with m = g (sum)\n"         \
+    "x = m; with nesterov beta m + (1 - beta) g (ema) or beta m + g (sum)\n"
 
 typedef enum { MOMENTUM_EMA, MOMENTUM_SUM } MomentumForm;
 
@@ -32,7 +32,7 @@ typedef struct Momentum {
     {"dampening", FIELD_REAL, offsetof(Type, member.dampening), "0", "[0,1]",                             \
      "share of the gradient withheld from a sum after the first step"},                                   \
     {"nesterov", FIELD_BOOL, offsetof(Type, member.nesterov), nesterov_default, "",                       \
-     "look one step ahead: update along momentum m + gain g"}
+     "look one step ahead: update along momentum m + (1 - momentum) g (ema) or momentum m + g (sum)"}
 /* clang-format on */
 
 /* One step for a loop without branches:  m <- keep m + gain g;  use own m + ahead g. */

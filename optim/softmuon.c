@@ -66,10 +66,6 @@ static size_t work_size(const void *hyper, int rows, int cols) {
     return muon_work_size(hyper, rows, cols) + (size_t)(rows < cols ? rows : cols);
 }
 
-static void observe(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
-    muon_observe(group, tensor, piece);
-}
-
 /* ---- statistics: once in a run ---- */
 
 /* One matrix of the group, and where its singular values go. */
@@ -211,8 +207,8 @@ const Optimizer optimizer_softmuon = {
         "Newton-Schulz in fp32 instead of bfloat16; a fused q|k|v is taken as three matrices; the soft "
         "phase is converged unless soft_iteration is coupled, the authors'",
     .cost =
-        "Muon's; in the soft phase 1.3 times that, but with map tanh or clip, an eigendecomposition in "
-        "double precision, 7 to 10 times; singular values, 2 to 3 times that, once and in a logged step",
+        "Muon's or less; with map tanh or clip, an eigendecomposition in double precision, 6 to 10 times "
+        "Muon's; singular values, 1 to 3 times Muon's, once and in every logged step",
     .lr = 0.02,
     .weight_decay = 0,
     .scale = SCALE_IGNORED_WHILE_HARD,
@@ -226,7 +222,7 @@ const Optimizer optimizer_softmuon = {
     .scalars = (const char *const[]){TEMPERATURE_SCALARS, NULL},
     .work_size = work_size,
     .fuse_split = muon_fuse_split,
-    .observe = observe,
+    .observe = muon_observe,
     .agree = agree,
     .update = update,
 };

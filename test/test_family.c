@@ -179,7 +179,7 @@ static void hard_ball_should_be_signum_and_muon(void **state) {
     }
 }
 
-/* tau = 8 only shifts exponents, so the bits are the same. */
+/* tau = 8 only shifts exponents: the same bits, but where compilers contract the two loops differently. */
 static void euclidean_map_should_be_sgd(void **state) {
     (void)state;
     static const char *const forms[] = {"momentum=0.95 momentum_form=ema nesterov=false",
@@ -190,8 +190,8 @@ static void euclidean_map_should_be_sgd(void **state) {
         Method sgd = {"sgd", forms[k], 0.08, 0.05};
         snprintf(soft, sizeof soft, "%s map=linear alpha_sign=0 tau=8", forms[k]);
         snprintf(spectral, sizeof spectral, "%s scale=none", soft);
-        assert_true(difference((Method){"softsignum", soft, 0.01, 0.4}, sgd) == 0);
-        assert_true(difference((Method){"softmuon", spectral, 0.01, 0.4}, sgd) == 0);
+        assert_true(difference((Method){"softsignum", soft, 0.01, 0.4}, sgd) < 1e-6);
+        assert_true(difference((Method){"softmuon", spectral, 0.01, 0.4}, sgd) < 1e-6);
     }
 }
 
