@@ -303,14 +303,13 @@ static void solve(const Piece *p, const Side *side) {
             side->basis[i * n + k] = failed ? i == k : (float)A[(n - 1 - i) * n + k];
 }
 
-/* Both bases at the first step. */
+/* Both bases at the first step, when they hold zeros. */
 static void begin_bases(const Piece *p) {
     const Side *l = &p->side[0], *r = &p->side[1];
     bool left = l->basis && (!r->basis || l->n <= r->n);
     const Side *small = left ? l : r, *large = left ? r : l;
     if (small->basis) solve(p, small);
     if (large->basis == NULL) return;
-    memset(large->basis, 0, (size_t)large->n * (size_t)large->n * sizeof(float));
     View G = left ? plain(p->g, p->cols) : transposed(p->g, p->cols);
     multiply(small->n, large->n, small->n, p->limit, plain(small->basis, small->n), G, 0, large->basis,
              false, p->panel);

@@ -37,11 +37,11 @@ typedef struct One {
     int step;
 } One;
 
-static void one_open(One *one, const char *optimizer, const char *settings, Role role, int rows, int cols,
-                     double lr, double decay) {
+static void one_open(One *one, const char *optimizer, const char *settings, int split, Role role, int rows,
+                     int cols, double lr, double decay) {
     const Optimizer *o = optimizer_find(optimizer);
     Error err;
-    *one = (One){.param = {.name = "w", .role = role, .rows = rows, .cols = cols, .split = 1},
+    *one = (One){.param = {.name = "w", .role = role, .rows = rows, .cols = cols, .split = split},
                  .hyper = golden_hyper(o, settings)};
     one->param.w = calloc(param_size(&one->param), sizeof(float));
     one->param.g = calloc(param_size(&one->param), sizeof(float));
@@ -81,7 +81,7 @@ static double root_mean_square(const float *x, size_t count) {
 }
 
 /* A random rotation: two reflections. */
-enum { N = 12 };
+enum { N = 70 }; /* more than a panel of the bases */
 typedef double Square[N][N];
 
 static void reflect(Square q, int stream) {
@@ -115,6 +115,33 @@ static void rotate(const Square u, const Square x, const Square v, Square out) {
     }
 }
 
+static void fused_qkv_should_be_three_matrices_unless_told_otherwise(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {{"soap", "frequency=2"}, {"soap", "frequency=2 split_qkv=false"},
+                                          {"scion", ""},           {"scion", "split_qkv=false"},
+                                          {"normuon", ""},         {"normuon", "split_qkv=false"}};
+    for (int i = 0; i < 6; i++) {
+        One fused, alone[3];
+        one_open(&fused, rows[i][0], rows[i][1], 3, ROLE_MATRIX, 12, 6, 0.1, 0.1);
+        for (int k = 0; k < 3; k++)
+            one_open(&alone[k], rows[i][0], rows[i][1], 1, ROLE_MATRIX, 4, 6, 0.1, 0.1);
+        for (int step = 1; step <= 6; step++) {
+            draw(fused.param.g, 72, step);
+            for (int k = 0; k < 3; k++) {
+                memcpy(alone[k].param.g, fused.param.g + 24 * k, 24 * sizeof(float));
+                one_step(&alone[k]);
+            }
+            one_step(&fused);
+        }
+        for (int k = 0; k < 3; k++) {
+            size_t bytes = 24 * sizeof(float);
+            assert_int_equal(memcmp(fused.param.w + 24 * k, alone[k].param.w, bytes) != 0, i % 2);
+            one_close(&alone[k]);
+        }
+        one_close(&fused);
+    }
+}
+
 /* ---- SOAP ---- */
 
 enum { GRAM_L = 2, GRAM_R, BASIS_L, BASIS_R };
@@ -122,7 +149,8 @@ enum { GRAM_L = 2, GRAM_R, BASIS_L, BASIS_R };
 static void soap_should_only_look_at_its_first_gradient(void **state) {
     (void)state;
     One one;
-    one_open(&one, "soap", "", ROLE_MATRIX, 4, 3, 0.1, 0.5);
+    one_open(&one, "soap", "", 1, ROLE_MATRIX, 4, 3, 0.1, 0.5);
+    one.step = 50; /* of the run, not of this state */
     draw(one.param.w, 12, 1);
     float before[12];
     memcpy(before, one.param.w, sizeof before);
@@ -147,7 +175,7 @@ static void sides_beyond_max_dim_should_have_no_state(void **state) {
                 {"", 1, 7, 0, 0}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         One one;
-        one_open(&one, "soap", rows[i].settings, ROLE_MATRIX, rows[i].rows, rows[i].cols, 0.1, 0);
+        one_open(&one, "soap", rows[i].settings, 1, ROLE_MATRIX, rows[i].rows, rows[i].cols, 0.1, 0);
         for (int slot = GRAM_L; slot <= BASIS_R; slot++)
             assert_int_equal(optim_slot_size(&one.optim.groups[0], &one.param, slot),
                              slot == GRAM_L || slot == BASIS_L ? rows[i].left : rows[i].right);
@@ -164,9 +192,9 @@ static void soap_without_bases_should_be_adam(void **state) {
     } rows[] = {{"max_dim=0 beta1=0.9 eps=1e-30", 700, 3}, {"beta1=0.9 eps=1e-30", 1, 50}};
     for (int i = 0; i < 2; i++) {
         One soap, adam;
-        one_open(&soap, "soap", rows[i].settings, ROLE_MATRIX, rows[i].rows, rows[i].cols, 0.1, 0.1);
-        one_open(&adam, "adamw", "beta1=0.9 beta2=0.95 eps=1e-30", ROLE_MATRIX, rows[i].rows, rows[i].cols,
-                 0.1, 0.1);
+        one_open(&soap, "soap", rows[i].settings, 1, ROLE_MATRIX, rows[i].rows, rows[i].cols, 0.1, 0.1);
+        one_open(&adam, "adamw", "beta1=0.9 beta2=0.95 eps=1e-30", 1, ROLE_MATRIX, rows[i].rows,
+                 rows[i].cols, 0.1, 0.1);
         size_t size = param_size(&soap.param);
         one_step(&soap);
         for (int step = 1; step <= 25; step++) {
@@ -194,10 +222,10 @@ static void soap_should_be_adam_on_the_diagonal_of_its_bases(void **state) {
     double m[N] = {0}, s[N] = {0};
     draw_rotation(u, 10);
     draw_rotation(v, 20);
-    one_open(&one, "soap", "beta1=0.9 shampoo_beta=0.5 eps=0.1 frequency=2", ROLE_MATRIX, N, N, lr, 0);
+    one_open(&one, "soap", "beta1=0.9 shampoo_beta=0.5 eps=0.1 frequency=2", 1, ROLE_MATRIX, N, N, lr, 0);
     for (int t = 1; t <= 30; t++) {
         for (int i = 0; i < N; i++) {
-            d[i][i] = (3 + i) * exp(0.003 * t * (i % 2 ? i : -i)) * (t * i % 3 ? 1 : -0.5);
+            d[i][i] = (3 + i) * exp(0.003 * t * (i % 2 ? i % 12 : -i % 12)) * (t * i % 3 ? 1 : -0.5);
             if (t == 1) continue;
             m[i] = b1 * m[i] + (1 - b1) * d[i][i];
             s[i] = b2 * s[i] + (1 - b2) * d[i][i] * d[i][i];
@@ -213,6 +241,50 @@ static void soap_should_be_adam_on_the_diagonal_of_its_bases(void **state) {
     print_message("diagonal: %.1e\n", error);
     assert_true(error < 1e-4);
     one_close(&one);
+}
+
+static void soaps_bases_should_follow_beta2_unless_told_otherwise(void **state) {
+    (void)state;
+    const char *const settings[] = {"beta1=0.8 beta2=0.9 frequency=2",
+                                    "beta1=0.8 beta2=0.9 frequency=2 shampoo_beta=0.9",
+                                    "beta1=0.8 beta2=0.9 frequency=2 shampoo_beta=0.8"};
+    One one[3];
+    for (int i = 0; i < 3; i++) {
+        one_open(&one[i], "soap", settings[i], 1, ROLE_MATRIX, 5, 5, 0.1, 0);
+        for (int step = 1; step <= 6; step++) {
+            draw(one[i].param.g, 25, step);
+            one_step(&one[i]);
+        }
+    }
+    assert_memory_equal(one[0].param.w, one[1].param.w, 25 * sizeof(float));
+    assert_memory_not_equal(one[0].param.w, one[2].param.w, 25 * sizeof(float));
+    for (int i = 0; i < 3; i++) one_close(&one[i]);
+}
+
+/* Beyond 1e14 a gradient is scaled down to that: a square of 1e30 is no float. */
+static void huge_gradients_should_be_scaled_down(void **state) {
+    (void)state;
+    for (int sides = 0; sides < 3; sides++) {
+        One huge, limited;
+        const char *const settings[] = {"frequency=2 max_dim=3", "frequency=2 max_dim=5", "frequency=2"};
+        one_open(&huge, "soap", settings[sides], 1, ROLE_MATRIX, 6, 5, 0.1, 0);
+        one_open(&limited, "soap", settings[sides], 1, ROLE_MATRIX, 6, 5, 0.1, 0);
+        for (int step = 1; step <= 6; step++) {
+            float largest = 0;
+            draw(huge.param.g, 30, step);
+            for (int i = 0; i < 30; i++) largest = fmaxf(largest, fabsf(huge.param.g[i]));
+            for (int i = 0; i < 30; i++) {
+                limited.param.g[i] = huge.param.g[i] * (1e14f / largest);
+                huge.param.g[i] *= 1e30f;
+            }
+            one_step(&huge);
+            one_step(&limited);
+        }
+        for (int i = 0; i < 30; i++) assert_true(fabsf(huge.param.w[i] - limited.param.w[i]) < 1e-5f);
+        for (int i = 0; i < 30; i++) assert_true(isfinite(huge.optim.groups[0].tensors[0].slot[1][i]));
+        one_close(&huge);
+        one_close(&limited);
+    }
 }
 
 /* The largest entry of |Q Q^T - I|. */
@@ -236,8 +308,10 @@ static void turned_gradients_should_turn_soaps_update(void **state) {
         Square u, v, x, y;
         draw_rotation(u, 30);
         draw_rotation(v, 40);
-        one_open(&plain, adam ? "adamw" : "soap", adam ? "" : "frequency=3", ROLE_MATRIX, N, N, 0.1, 0.1);
-        one_open(&turned, adam ? "adamw" : "soap", adam ? "" : "frequency=3", ROLE_MATRIX, N, N, 0.1, 0.1);
+        one_open(&plain, adam ? "adamw" : "soap", adam ? "" : "frequency=3", 1, ROLE_MATRIX, N, N, 0.1,
+                 0.1);
+        one_open(&turned, adam ? "adamw" : "soap", adam ? "" : "frequency=3", 1, ROLE_MATRIX, N, N, 0.1,
+                 0.1);
         for (int step = 1; step <= 20; step++) {
             draw(plain.param.g, N * N, 100 + step);
             for (int i = 0; i < N * N; i++) x[i / N][i % N] = plain.param.g[i];
@@ -264,7 +338,7 @@ static void bases_should_stay_orthonormal_whatever_the_gradients(void **state) {
         for (int kind = 0; kind < 4; kind++) {
             One one;
             int rows = wide ? 24 : 150, cols = wide ? 150 : 24;
-            one_open(&one, "soap", "frequency=2", ROLE_MATRIX, rows, cols, 0.1, 0);
+            one_open(&one, "soap", "frequency=2", 1, ROLE_MATRIX, rows, cols, 0.1, 0);
             for (int step = 1; step <= 9; step++) {
                 draw(one.param.g, param_size(&one.param), kind == 1 ? 1 : step);
                 for (int i = 0; i < rows * cols; i++) {
@@ -287,8 +361,8 @@ static void long_tables_should_not_depend_on_the_order_of_their_rows(void **stat
     enum { ROWS = 1100, COLS = 5 };
     One down, up;
     const char *settings = "max_dim=100 frequency=3 normalize=true";
-    one_open(&down, "soap", settings, ROLE_EMBEDDING, ROWS, COLS, 0.1, 0.1);
-    one_open(&up, "soap", settings, ROLE_EMBEDDING, ROWS, COLS, 0.1, 0.1);
+    one_open(&down, "soap", settings, 1, ROLE_EMBEDDING, ROWS, COLS, 0.1, 0.1);
+    one_open(&up, "soap", settings, 1, ROLE_EMBEDDING, ROWS, COLS, 0.1, 0.1);
     for (int step = 1; step <= 12; step++) {
         draw(down.param.g, ROWS * COLS, step);
         for (int i = 0; i < ROWS * COLS; i++)
@@ -318,8 +392,8 @@ static void scions_steps_should_have_the_norms_of_its_balls(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         One one;
         int m = rows[i].rows, n = rows[i].cols, size = m * n;
-        one_open(&one, "scion", "coefficients=converged hidden_radius=2 outer_radius=3", rows[i].role, m, n,
-                 0.125, 1);
+        one_open(&one, "scion", "coefficients=converged hidden_radius=2 outer_radius=3", 1, rows[i].role, m,
+                 n, 0.125, 1);
         draw(one.param.g, (size_t)size, 7);
         one_step(&one);
         const float *w = one.param.w;
@@ -338,8 +412,8 @@ static void scions_steps_should_have_the_norms_of_its_balls(void **state) {
 static void constrained_weights_should_stay_in_the_ball(void **state) {
     (void)state;
     One ball, free_one;
-    one_open(&ball, "scion", "outer_radius=3", ROLE_HEAD, 2, 3, 0.1, 1);
-    one_open(&free_one, "scion", "outer_radius=3", ROLE_HEAD, 2, 3, 0.1, 0);
+    one_open(&ball, "scion", "outer_radius=3", 1, ROLE_HEAD, 2, 3, 0.1, 1);
+    one_open(&free_one, "scion", "outer_radius=3", 1, ROLE_HEAD, 2, 3, 0.1, 0);
     for (int step = 0; step < 200; step++) {
         for (int k = 0; k < 6; k++) ball.param.g[k] = free_one.param.g[k] = k % 2 ? 1e-3f : -5;
         one_step(&ball);
@@ -355,6 +429,24 @@ static void constrained_weights_should_stay_in_the_ball(void **state) {
 
 /* ---- NorMuon ---- */
 
+/* A row's mean square of the polar factor, whose squares add up to the smaller side; after one step. */
+static void normuons_state_should_be_one_number_for_each_row(void **state) {
+    (void)state;
+    static const int shapes[][2] = {{20, 6}, {6, 20}, {1, 7}, {7, 1}};
+    for (int i = 0; i < 4; i++) {
+        One one;
+        int m = shapes[i][0], n = shapes[i][1];
+        one_open(&one, "normuon", "coefficients=converged beta2=0.75", 1, ROLE_MATRIX, m, n, 0.5, 0);
+        draw(one.param.g, (size_t)(m * n), i);
+        one_step(&one);
+        double sum = 0;
+        assert_int_equal(optim_slot_size(&one.optim.groups[0], &one.param, 1), m);
+        for (int r = 0; r < m; r++) sum += one.optim.groups[0].tensors[0].slot[1][r];
+        assert_true(fabs(sum * n - 0.25 * fmin(m, n)) < 1e-4);
+        one_close(&one);
+    }
+}
+
 /* At the first step v is the row's own mean square: every output neuron moves equally far. The paper gives the
  * whole a root mean square of 0.2 lr; the authors' code Muon's norm, sqrt(min(m, n)), times its scale. */
 static void normuons_rows_should_move_equally(void **state) {
@@ -369,7 +461,7 @@ static void normuons_rows_should_move_equally(void **state) {
     for (int i = 0; i < 15; i++) {
         One one;
         int m = shapes[i % 5][0], n = shapes[i % 5][1];
-        one_open(&one, "normuon", readings[i / 5].settings, ROLE_MATRIX, m, n, 0.5, 0);
+        one_open(&one, "normuon", readings[i / 5].settings, 1, ROLE_MATRIX, m, n, 0.5, 0);
         draw(one.param.g, (size_t)(m * n), i);
         one_step(&one);
         double expected = 0.1;
@@ -387,15 +479,19 @@ static void normuons_rows_should_move_equally(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_trajectories_should_be_followed),
+        cmocka_unit_test(fused_qkv_should_be_three_matrices_unless_told_otherwise),
         cmocka_unit_test(soap_should_only_look_at_its_first_gradient),
         cmocka_unit_test(sides_beyond_max_dim_should_have_no_state),
         cmocka_unit_test(soap_without_bases_should_be_adam),
         cmocka_unit_test(soap_should_be_adam_on_the_diagonal_of_its_bases),
+        cmocka_unit_test(soaps_bases_should_follow_beta2_unless_told_otherwise),
+        cmocka_unit_test(huge_gradients_should_be_scaled_down),
         cmocka_unit_test(turned_gradients_should_turn_soaps_update),
         cmocka_unit_test(bases_should_stay_orthonormal_whatever_the_gradients),
         cmocka_unit_test(long_tables_should_not_depend_on_the_order_of_their_rows),
         cmocka_unit_test(scions_steps_should_have_the_norms_of_its_balls),
         cmocka_unit_test(constrained_weights_should_stay_in_the_ball),
+        cmocka_unit_test(normuons_state_should_be_one_number_for_each_row),
         cmocka_unit_test(normuons_rows_should_move_equally),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
