@@ -85,7 +85,7 @@ typedef struct Piece {
     const float *g;
     float limit; /* to multiply gradients by */
     int rows, cols;
-    int block; /* rows that are turned at a time: all, or some if no basis mixes rows */
+    int block; /* rows that are turned at a time: all, or some, to save scratch, if no basis mixes rows */
     float *m, *v;
     Side side[2];
     float *X, *Y;       /* (block, cols) */
@@ -262,9 +262,21 @@ static void panel_project(const Piece *p, const float *Q, int n, int count) {
     gemm_panels(n, count, gemm_columns(Q, (size_t)n), c, 0, 1, NULL, p->panel, GEMM_NR, 0, 1, GEMM_NR);
 }
 
-/* Gram-Schmidt on the rows of Q (n, n), 64 at a time, which is the orthogonal factor of Q^T. What the first
- * pass leaves of rounding errors the second one takes away, and its `kept` tells: 1 is clean. A row that
- * lies among those before it, to fp32's accuracy, has no direction of its own and gets a random one. */
+/* Whether no column lay, to a tenth, among the rows that it was projected from; one that did, entirely, has
+ * no direction of its own and gets a random one. */
+static bool panel_is_clean(const Piece *p, int n, int columns, const double *kept, int row) {
+    bool clean = true;
+    for (int j = 0; j < columns; j++) {
+        if (kept[j] < 0.9) clean = false;
+        for (int k = 0; k < n && kept[j] < 1e-3; k++)
+            p->panel[(size_t)k * GEMM_NR + (size_t)j] =
+                (float)rng_normal(1, (uint64_t)(row + j), (uint64_t)k);
+    }
+    return clean;
+}
+
+/* Gram-Schmidt on the rows of Q (n, n): the orthogonal factor of Q^T. It goes by panels of 64 rows, so that
+ * nearly all of the work is gemm's. What the first pass leaves of rounding errors the next ones remove. */
 static void orthonormalize(const Piece *p, float *Q, int n) {
     double kept[GEMM_NR];
     for (int i = 0; i < n; i += GEMM_NR) {
@@ -275,13 +287,7 @@ static void orthonormalize(const Piece *p, float *Q, int n) {
         for (int pass = 0; pass < 8 && !clean; pass++) {
             if (i > 0) panel_project(p, Q, n, i);
             panel_orthonormalize(p, n, count, kept);
-            clean = i == 0 || pass > 0;
-            for (int j = 0; j < count && i > 0 && pass > 0; j++) {
-                if (kept[j] < 0.9) clean = false;
-                for (int k = 0; k < n && kept[j] < 1e-3; k++)
-                    p->panel[(size_t)k * GEMM_NR + (size_t)j] =
-                        (float)rng_normal(1, (uint64_t)(i + j), (uint64_t)k);
-            }
+            clean = i == 0 || (pass > 0 && panel_is_clean(p, n, count, kept, i));
         }
         for (int j = 0; j < count; j++)
             for (int k = 0; k < n; k++)
@@ -413,8 +419,8 @@ static void update_weights(const Piece *p, int64_t k, double rate, double weight
     double size = h->normalize ? update_size(p) : 1;
     double step = rate * sqrt(1 - pow(h->beta2, (double)k)) / (1 - pow(h->beta1, (double)k));
     double shrink = rate * weight_decay, after = h->decay_last ? 1 - shrink : 1;
-    const float lr = (float)(size > 0 ? step * after / size : 0), decay = (float)shrink,
-                eps = (float)h->eps;
+    const float lr = (float)(size > 0 ? step * after / size : 0), decay = (float)shrink;
+    const float eps = (float)h->eps;
     for (int row = 0; row < p->rows; row += p->block) {
         size_t at = (size_t)row * (size_t)p->cols, count = (size_t)block_rows(p, row) * (size_t)p->cols;
         const float *restrict m = p->m + at, *restrict v = p->v + at;
