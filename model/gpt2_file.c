@@ -211,15 +211,16 @@ static void fill_rows(float *to, const Param *p, size_t begin, size_t end) {
             for (size_t r = begin; r < end; r++) to[c * rows + r] = p->w[r * cols + c];
 }
 
+/* One parallel region: on a busy machine a barrier a tensor would cost more than the copying. */
 void gpt2_file_fill(const SafeTensors *image, const GPT2 *model) {
     enum { ROWS = 32 };
+#pragma omp parallel num_threads(model->threads)
     for (const Param *p = model->params; p < model->params + model->param_count; p++) {
         char name[NAME_MAX_BYTES];
         SafeTensor wanted = file_tensor(model, p, name);
-        const SafeTensor *t = safetensors_find(image, wanted.name);
-        float *to = safetensors_room(image, t);
+        float *to = safetensors_room(image, safetensors_find(image, wanted.name));
         size_t rows = (size_t)file_rows(model, p);
-#pragma omp parallel for num_threads(model->threads) if (t->count > 1 << 16)
+#pragma omp for nowait
         for (size_t r = 0; r < rows; r += ROWS) fill_rows(to, p, r, r + ROWS < rows ? r + ROWS : rows);
     }
 }

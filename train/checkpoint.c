@@ -357,45 +357,64 @@ static bool lay_out_optim(SafeTensors *image, const SafeTensors *model, const Op
     return ok;
 }
 
-/* memcpy on all threads. */
-static void copy(void *to, const void *from, size_t bytes, int threads) {
+/* Threads share out each loop but wait for each other only at the end: on a busy machine a barrier a tensor would cost
+ * more than the copying. */
+static void copy(void *to, const void *from, size_t bytes) {
     enum { PIECE = 1 << 20 };
-#pragma omp parallel for num_threads(threads) if (bytes > PIECE)
+#pragma omp for nowait
     for (size_t at = 0; at < bytes; at += PIECE)
         memcpy((char *)to + at, (const char *)from + at, bytes - at < PIECE ? bytes - at : PIECE);
 }
 
 static void fill_optim(const SafeTensors *image, const Optim *optim) {
-    char name[TENSOR_NAME_SIZE];
+#pragma omp parallel num_threads(optim->threads)
     EACH_TENSOR(group, tensor, optim) {
+        char name[TENSOR_NAME_SIZE];
         const Param *p = tensor->param;
         for (int s = 0; s < optimizer_slot_count(group->optimizer); s++) {
             const SafeTensor *t = safetensors_find(image, slot_name(group, p, s, name));
-            copy(safetensors_room(image, t), tensor->slot[s], t->count * sizeof(float), optim->threads);
+            copy(safetensors_room(image, t), tensor->slot[s], t->count * sizeof(float));
         }
         const SafeTensor *t = safetensors_find(image, padding_name(p, name));
-        if (t)
-            memcpy(safetensors_room(image, t), p->w + param_size(p) - t->count, t->count * sizeof(float));
+        if (t) copy(safetensors_room(image, t), p->w + param_size(p) - t->count, t->count * sizeof(float));
     }
+}
+
+static bool all_finite(const uint32_t *bits, size_t count) {
+    uint32_t bad = 0;
+    for (size_t i = 0; i < count; i++) bad |= (bits[i] & 0x7f800000u) == 0x7f800000u;
+    return !bad;
 }
 
 /* A tensor of the file that has a weight which is not finite, or NULL. */
 static const SafeTensor *find_nonfinite(const SafeTensors *file, int threads) {
+    enum { PIECE = 1 << 16 };
+    const SafeTensor *bad = NULL;
+#pragma omp parallel num_threads(threads)
     for (const SafeTensor *t = file->tensors; t < file->tensors + file->tensor_count; t++) {
         const uint32_t *bits = safetensors_room(file, t);
-        uint32_t bad = 0;
-#pragma omp parallel for simd num_threads(threads) reduction(| : bad) if (t->count > 1 << 16)
-        for (size_t i = 0; i < t->count; i++) bad |= (bits[i] & 0x7f800000u) == 0x7f800000u;
-        if (bad) return t;
+#pragma omp for nowait
+        for (size_t i = 0; i < t->count; i += PIECE)
+            if (!all_finite(bits + i, t->count - i < PIECE ? t->count - i : PIECE)) {
+#pragma omp critical
+                bad = t;
+            }
     }
-    return NULL;
+    return bad;
 }
 
 /* ---- the files ------------------------------------------------------------------------------------ */
 
+typedef struct Content {
+    const char *name;
+    const void *bytes;
+    size_t size;
+    char hash[HASH_TEXT_SIZE];
+} Content;
+
 /* Tells the system to begin with the disk while we go on with copying. */
 static bool write_all(int fd, const char *bytes, size_t size) {
-    enum { PIECE = 8 << 20 };
+    enum { PIECE = 64 << 20 };
     for (size_t done = 0; done < size;) {
         ssize_t n = write(fd, bytes + done, size - done < PIECE ? size - done : PIECE);
         if (n < 0 && errno == EINTR) continue;
@@ -406,12 +425,15 @@ static bool write_all(int fd, const char *bytes, size_t size) {
     return true;
 }
 
-static bool write_file(const char *dir, const char *name, const void *bytes, size_t size, Error *err) {
-    char path[PATH_SIZE];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+/* Also fills in the file's hash, while the disk is busy. */
+static bool write_file(const char *dir, Content *f, Error *err) {
+    char path[PATH_SIZE + 32];
+    snprintf(path, sizeof path, "%s/%s", dir, f->name);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0) return fail_io(err, path, "be written");
-    bool ok = (write_all(fd, bytes, size) && fsync(fd) == 0) || fail_io(err, path, "be written");
+    bool ok = write_all(fd, f->bytes, f->size) || fail_io(err, path, "be written");
+    if (ok) hash_bytes(f->bytes, f->size, f->hash);
+    if (ok && fsync(fd) != 0) ok = fail_io(err, path, "be written");
     if (close(fd) != 0 && ok) ok = fail_io(err, path, "be written");
     return ok;
 }
@@ -423,13 +445,6 @@ static bool sync_dir(const char *path, Error *err) {
     if (fd >= 0) close(fd);
     return ok;
 }
-
-typedef struct Content {
-    const char *name;
-    const void *bytes;
-    size_t size;
-    char hash[HASH_TEXT_SIZE];
-} Content;
 
 static bool add_hashes(cJSON *manifest, Content files[FILE_COUNT]) {
     cJSON_DeleteItemFromObjectCaseSensitive(manifest, "files"); /* of an attempt before */
@@ -463,16 +478,13 @@ static bool write_files(const CheckpointWriter *w, const char *dir, Content file
     for (int i = 0; i < 2; i++)
         if (fsync(w->log_fds[i]) != 0) return fail_io(err, w->dir, "be written: the run's log");
     if (mkdir(dir, 0777) != 0) return fail_io(err, dir, "be created");
-    for (Content *f = files; f < files + FILE_COUNT; f++) {
-        hash_bytes(f->bytes, f->size, f->hash);
-        if (!write_file(dir, f->name, f->bytes, f->size, err)) return false;
-    }
+    for (Content *f = files; f < files + FILE_COUNT; f++)
+        if (!write_file(dir, f, err)) return false;
     char *text = add_hashes(w->manifest, files) ? seal(w->manifest) : NULL;
     if (text == NULL) return error_set(err, ERR_IO, "%s: out of memory", dir);
     Content *last = &files[FILE_COUNT];
     *last = (Content){.name = MANIFEST, .bytes = text, .size = strlen(text)};
-    hash_bytes(last->bytes, last->size, last->hash);
-    bool ok = write_file(dir, last->name, last->bytes, last->size, err) && sync_dir(dir, err);
+    bool ok = write_file(dir, last, err) && sync_dir(dir, err);
     free(text);
     return ok;
 }
