@@ -85,7 +85,7 @@ typedef struct Piece {
     const float *g;
     float limit; /* to multiply gradients by */
     int rows, cols;
-    int block; /* rows that are turned at a time: all, or some, to save scratch, if no basis mixes rows */
+    int block; /* rows that are turned at a time */
     float *m, *v;
     Side side[2];
     float *X, *Y;       /* (block, cols) */
@@ -97,11 +97,20 @@ typedef struct Piece {
     double *eigen; /* in place of all that */
 } Piece;
 
-/* The next part of `work`; of NULL it only counts. */
-static float *take(float *work, size_t *used, size_t floats) {
-    float *at = work ? work + *used : NULL;
-    *used += (floats + 15) / 16 * 16;
-    return at;
+/* Rows that are turned at a time: all, or some, to save scratch, if no basis mixes rows. */
+static int block_size(const Soap *h, int rows) {
+    return has_basis(h, rows, rows) || rows < 512 ? rows : 512;
+}
+
+/* Where the parts of a piece's scratch begin, in floats, and the size of all. */
+typedef struct Layout {
+    size_t X, Y, S, panel, coefficient, qr, order[2], all;
+} Layout;
+
+static size_t take(Layout *at, size_t floats) {
+    size_t begin = at->all;
+    at->all += (floats + 15) / 16 * 16;
+    return begin;
 }
 
 /* dsyevd's matrix, values and work, then its integers. */
@@ -109,35 +118,30 @@ static size_t eigen_doubles(size_t n) {
     return n * n + n + (1 + 6 * n + 2 * n * n) + (3 + 5 * n);
 }
 
-/* Shapes and scratch; returns the floats of scratch. */
-static size_t lay_out(Piece *p, const Soap *h, int rows, int cols, float *work) {
-    size_t used = 0, longest = (size_t)(rows > cols ? rows : cols), n = 0, smaller = 0;
-    *p = (Piece){.h = h, .rows = rows, .cols = cols, .side = {{.n = rows}, {.n = cols}}};
+static Layout lay_out(const Soap *h, int rows, int cols) {
+    Layout at = {0};
+    const int sides[2] = {rows, cols}, longest = rows > cols ? rows : cols;
+    size_t n = 0, smaller = 0;
     for (int s = 0; s < 2; s++) {
-        size_t length = (size_t)p->side[s].n;
-        if (!has_basis(h, rows, p->side[s].n)) continue;
+        size_t length = (size_t)sides[s];
+        if (!has_basis(h, rows, sides[s])) continue;
         smaller = smaller && smaller < length ? smaller : length;
         n = n > length ? n : length;
+        at.order[s] = take(&at, length * sizeof(Estimate) / sizeof(float));
     }
-    p->block = has_basis(h, rows, rows) || rows < 512 ? rows : 512;
-    size_t size = (size_t)p->block * (size_t)cols;
-    p->X = take(work, &used, size);
-    p->Y = take(work, &used, size);
-    p->S = take(work, &used, n * n);
-    p->panel = take(work, &used, gemm_work_size((int)longest));
-    p->coefficient = take(work, &used, gemm_work_size((int)n));
-    p->qr = (double *)take(work, &used, 2 * (n * GEMM_NR + GEMM_NR + GEMM_NR * GEMM_NR));
-    for (int s = 0; s < 2; s++)
-        if (has_basis(h, rows, p->side[s].n))
-            p->order[s] = (Estimate *)take(work, &used, 4 * (size_t)p->side[s].n);
-    p->eigen = (double *)work;
+    at.X = take(&at, (size_t)block_size(h, rows) * (size_t)cols);
+    at.Y = take(&at, (size_t)block_size(h, rows) * (size_t)cols);
+    at.S = take(&at, n * n);
+    at.panel = take(&at, gemm_work_size(longest));
+    at.coefficient = take(&at, gemm_work_size((int)n));
+    at.qr = take(&at, 2 * (n * GEMM_NR + GEMM_NR + GEMM_NR * GEMM_NR));
     size_t eigen = 2 * eigen_doubles(smaller);
-    return used > eigen ? used : eigen;
+    if (at.all < eigen) at.all = eigen;
+    return at;
 }
 
 static size_t work_size(const void *hyper, int rows, int cols) {
-    Piece p;
-    return lay_out(&p, hyper, rows, cols, NULL);
+    return lay_out(hyper, rows, cols).all;
 }
 
 /* Squares of gradients and their sums must stay floats. */
@@ -149,14 +153,28 @@ static float limit_of(const float *g, size_t count) {
 }
 
 static Piece piece_open(const Soap *h, const OptimTensor *tensor, const OptimPiece *piece) {
-    Piece p;
-    lay_out(&p, h, piece->rows, piece->cols, piece->work);
-    p.g = tensor->param->g + piece->begin;
-    p.limit = limit_of(p.g, piece->end - piece->begin);
-    p.m = piece->slot[MEAN];
-    p.v = piece->slot[SQUARE];
+    const Layout at = lay_out(h, piece->rows, piece->cols);
+    const float *g = tensor->param->g + piece->begin;
+    float *work = piece->work;
+    Piece p = {.h = h,
+               .g = g,
+               .limit = limit_of(g, piece->end - piece->begin),
+               .rows = piece->rows,
+               .cols = piece->cols,
+               .block = block_size(h, piece->rows),
+               .m = piece->slot[MEAN],
+               .v = piece->slot[SQUARE],
+               .side = {{.n = piece->rows}, {.n = piece->cols}},
+               .X = work + at.X,
+               .Y = work + at.Y,
+               .S = work + at.S,
+               .panel = work + at.panel,
+               .coefficient = work + at.coefficient,
+               .qr = (double *)(work + at.qr),
+               .eigen = (double *)work};
     for (int s = 0; s < 2; s++) {
         if (!has_basis(h, p.rows, p.side[s].n)) continue;
+        p.order[s] = (Estimate *)(work + at.order[s]);
         p.side[s].gram = piece->slot[GRAM_L + s];
         p.side[s].basis = piece->slot[BASIS_L + s];
     }
@@ -270,7 +288,7 @@ static bool panel_is_clean(const Piece *p, int n, int columns, const double *kep
         if (kept[j] < 0.9) clean = false;
         for (int k = 0; k < n && kept[j] < 1e-3; k++)
             p->panel[(size_t)k * GEMM_NR + (size_t)j] =
-                (float)rng_normal(1, (uint64_t)(row + j), (uint64_t)k);
+                (float)rng_normal(1, (uint64_t)row + (uint64_t)j, (uint64_t)k);
     }
     return clean;
 }
