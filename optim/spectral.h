@@ -14,20 +14,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* How the polar factor is approached: by Newton-Schulz iterations with the quintic polynomials of ..., or fully. */
+/* Where the polynomials of Newton-Schulz iterations come from; they only approach the polar factor. */
 typedef enum {
     POLAR_CLASSIC, /* (3.4445, -4.7750, 2.0315), K. Jordan's Muon 2024: quick and rough, s -> 0.7 ... 1.2 */
     POLAR_EXPRESS, /* Amsel et al., arXiv 2505.16932: five tabulated, the last one repeated */
-    POLAR_CONVERGED, /* f(s) = 1 to 1e-5 for s >= 1e-5 |M|, by four Halley steps: as quick as five of these */
+    POLAR_CONVERGED, /* none: the polar factor itself, as accurate as soft_sign */
 } PolarKind;
 
 size_t spectral_work_size(int n, int m);
 
-/* The polar factor; `steps` is the number of Newton-Schulz iterations (POLAR_CONVERGED needs none). */
+/* The polar factor by `steps` Newton-Schulz iterations (no matter for POLAR_CONVERGED). */
 void polar_factor(PolarKind kind, int steps, float *X, int n, int m, float *work);
 
 /* s -> tau s / sqrt(1 + (tau s)^2), converged: relative error (Frobenius) below 1e-3 for condition numbers
- * to 1e4 and any tau > 0. */
+ * to 1e4 and any tau > 0; 2e-5 is usual. Four Halley steps at most, two while tau |M| < 5: see spectral.c. */
 void soft_sign(double tau, float *X, int n, int m, float *work);
 
 /* The same by `steps` coupled Newton-Schulz iterations for the inverse square root, as the authors of

@@ -13,7 +13,13 @@ typedef struct Case {
     double *P, *s, *Q; /* (n, n), n, (n, m) */
 } Case;
 
-typedef enum { SPECTRUM_GEOMETRIC, SPECTRUM_ONE_LARGE, SPECTRUM_ONE_SMALL, SPECTRUM_COUNT } Spectrum;
+typedef enum {
+    SPECTRUM_GEOMETRIC,
+    SPECTRUM_ONE_LARGE,
+    SPECTRUM_ONE_SMALL,
+    SPECTRUM_LOW_RANK, /* and noise, as a momentum has */
+    SPECTRUM_COUNT
+} Spectrum;
 
 static void svd(const double *A, Case *c) {
     double *copy = malloc((size_t)c->n * (size_t)c->m * sizeof *copy),
@@ -40,7 +46,9 @@ static void compose(const Case *c, const double *f, double *A) {
 static double spectrum_at(Spectrum spectrum, int i, int n, double condition) {
     if (n == 1) return 1;
     if (spectrum == SPECTRUM_GEOMETRIC) return pow(condition, -(double)i / (n - 1));
-    return (spectrum == SPECTRUM_ONE_LARGE ? i == 0 : i < n - 1) ? 1 : 1 / condition;
+    int large = spectrum == SPECTRUM_ONE_LARGE ? 1 : spectrum == SPECTRUM_ONE_SMALL ? n - 1 : 1 + n / 8;
+    double small = spectrum == SPECTRUM_LOW_RANK ? 1 + 3.0 * (n - 1 - i) / n : 1;
+    return i < large ? 1 : small / condition;
 }
 
 static Case case_create(int n, int m, Spectrum spectrum, double condition, double size) {
@@ -143,8 +151,8 @@ static double error_of(Map map, double tau, int steps, const Case *c, double (*f
     return error;
 }
 
-static const int SHAPES[][2] = {{1, 1},    {1, 7},     {5, 5},    {64, 64},
-                                {65, 130}, {128, 128}, {96, 160}, {128, 512}};
+static const int SHAPES[][2] = {{1, 1},    {1, 7},     {5, 5},     {64, 64},
+                                {65, 130}, {128, 128}, {150, 200}, {128, 512}};
 #define EACH_SHAPE(k)    for (size_t k = 0; k < sizeof SHAPES / sizeof SHAPES[0]; k++)
 #define EACH_SPECTRUM(s) for (Spectrum s = 0; s < SPECTRUM_COUNT; s++)
 
@@ -154,21 +162,24 @@ static void keep_worst(double *worst, double error) {
 
 /* ---- the soft sign ---- */
 
+/* Measured: 3e-6, 2e-5, 3e-4. */
 static void soft_sign_should_match_svds_at_every_temperature(void **state) {
     (void)state;
-    double worst[5][10] = {{0}};
-    EACH_SHAPE(k) EACH_SPECTRUM(s) for (int i = 0; i < 5; i += 2) {
-        Case c = case_create(SHAPES[k][0], SHAPES[k][1], s, pow(10, i), 1);
-        for (int t = 0; t < 10; t++) keep_worst(&worst[i][t], error_of(SOFT, pow(10, t), 0, &c, soft));
+    const double conditions[] = {1, 100, 1e4}, most[] = {1e-5, 1e-4, 5e-4}; /* promised: 1e-3 */
+    double worst[3][12] = {{0}};
+    EACH_SHAPE(k) EACH_SPECTRUM(s) for (int i = 0; i < 3; i++) {
+        Case c = case_create(SHAPES[k][0], SHAPES[k][1], s, conditions[i], 1);
+        for (int t = 0; t < 12; t++) keep_worst(&worst[i][t], error_of(SOFT, pow(10, t - 2), 0, &c, soft));
         case_free(&c);
     }
-    print_message("condition | worst relative error at tau = 1, 10, ... 1e9\n");
-    for (int i = 0; i < 5; i += 2) {
-        print_message("      1e%d |", i);
-        for (int t = 0; t < 10; t++) print_message(" %.0e", worst[i][t]);
+    print_message("condition | worst relative error at tau = 0.01, 0.1, ... 1e9\n");
+    for (int i = 0; i < 3; i++) {
+        print_message("      %3.0e |", conditions[i]);
+        for (int t = 0; t < 12; t++) print_message(" %.0e", worst[i][t]);
         print_message("\n");
-        for (int t = 0; t < 10; t++) assert_true(worst[i][t] < (i < 3 ? 1e-4 : 5e-4)); /* promised: 1e-3 */
     }
+    for (int i = 0; i < 3; i++)
+        for (int t = 0; t < 12; t++) assert_true(worst[i][t] < most[i]);
 }
 
 static void soft_sign_should_depend_on_tau_times_scale_only(void **state) {
@@ -346,7 +357,7 @@ static void any_finite_input_should_give_a_finite_contraction(void **state) {
                     for (int k = 0; k < 20 * 70; k++)
                         if (!isfinite(A[k])) fail_msg("map %d, size %g, tau %g", map, sizes[i], taus[t]);
                     svd(A, &c);
-                    if (!(c.s[0] < 1.3))
+                    if (!(c.s[0] < (map == JORDAN || map == EXPRESS ? 1.3 : 1.001)))
                         fail_msg("map %d, size %g, tau %g: %g", map, sizes[i], taus[t], c.s[0]);
                     case_free(&c);
                 }
