@@ -11,6 +11,8 @@ bool error_set(Error *err, ErrorCode code, const char *format, ...) {
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    for (char *c = err->text; *c; c++) /* names in it come from files: none may command a terminal */
+        if (((unsigned char)*c < ' ' && *c != '\n') || *c == 0x7f) *c = '?';
     err->code = code;
     return false;
 }

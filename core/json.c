@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 size_t utf8_valid_length(const char *text, size_t length) {
     size_t at = 0;
@@ -123,6 +124,9 @@ cJSON *json_parse(const char *text, size_t length, const char *name, ErrorCode c
 
 cJSON *json_read(const char *path, size_t limit_bytes, ErrorCode code, Error *err) {
     cJSON *root = NULL;
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (uintmax_t)st.st_size < limit_bytes)
+        limit_bytes = (size_t)st.st_size;
     char *text = malloc(limit_bytes + 2);
     FILE *file = text ? fopen(path, "rb") : NULL;
     if (!file) {

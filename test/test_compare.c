@@ -153,7 +153,7 @@ static void what_is_no_run_should_be_refused(void **state) {
     assert_refused("a/config.json", "not a run directory");
     write_file("a", "metrics.jsonl", "");
     write_file("a", "config.json", "{\"a\":");
-    assert_refused("a", "config.json: not JSON");
+    assert_refused("a", "config.json: line 1, column 6: JSON syntax error");
 }
 
 /* ----------------------------------------------------------------------------------------------- curves */

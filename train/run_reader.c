@@ -1,8 +1,7 @@
 /* run_reader.c: see run_reader.h. */
 #include "train/run_reader.h"
 
-#include "core/memory.h"
-#include <cjson/cJSON.h>
+#include "core/json.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -30,27 +29,19 @@ static FILE *open_in(const char *dir, const char *name, Error *err) {
 }
 
 static cJSON *read_json(const char *dir, const char *name, Error *err) {
-    FILE *f = open_in(dir, name, err);
+    char path[4096];
+    FILE *f = open_in(dir, name, err); /* or it says that this is no run directory */
     if (!f) return NULL;
-    char *text = malloc(JSON_FILE_BYTES_MAX);
-    cJSON *json = NULL;
-    if (!text) {
-        out_of_memory(dir, err);
-    } else {
-        size_t length = fread(text, 1, JSON_FILE_BYTES_MAX, f);
-        if (ferror(f)) error_set(err, ERR_IO, "%s/%s: cannot read: %s", dir, name, strerror(errno));
-        else if (length == JSON_FILE_BYTES_MAX || !(json = cJSON_ParseWithLength(text, length)))
-            error_set(err, ERR_DATA, "%s/%s: not JSON", dir, name);
-    }
-    free(text);
     fclose(f);
-    return json;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return json_read(path, JSON_FILE_BYTES_MAX, ERR_DATA, err);
 }
 
 /* ---------------------------------------------------------------------------------------------- records */
 
 static bool parse_record(const char *text, size_t length, StepRecord *record) {
-    cJSON *line = cJSON_ParseWithLength(text, length);
+    Error none;
+    cJSON *line = json_parse(text, length, "", ERR_DATA, &none);
     bool ok = step_record_parse(line, record);
     cJSON_Delete(line);
     return ok;
