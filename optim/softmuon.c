@@ -76,28 +76,25 @@ typedef struct Sample {
 } Sample;
 
 /* Every matrix of the group, in `samples` unless that is NULL; returns how many. Also the number of all
- * their singular values, which go to `values`, and the most work that any matrix needs. */
-static int list_samples(const OptimGroup *group, Sample *samples, float *values, size_t *value_count,
-                        size_t *work_floats) {
+ * their singular values, which go to `values`. */
+static int list_samples(const OptimGroup *group, Sample *samples, float *values, size_t *value_count) {
     int count = 0;
-    *value_count = *work_floats = 0;
+    *value_count = 0;
     for (int t = 0; t < group->tensor_count; t++) {
         const Param *p = group->tensors[t].param;
         int parts = muon_fuse_split(group->hyper) ? 1 : p->split, rows = p->rows / parts;
-        size_t size = (size_t)rows * (size_t)p->cols, work = muon_work_size(group->hyper, rows, p->cols);
+        size_t size = (size_t)rows * (size_t)p->cols;
         for (int i = 0; i < parts; i++, count++) {
             OptimPiece piece = {.begin = (size_t)i * size, .rows = rows, .cols = p->cols};
             if (samples) samples[count] = (Sample){&group->tensors[t], piece, values + *value_count};
             *value_count += (size_t)(rows < p->cols ? rows : p->cols);
         }
-        if (work > *work_floats) *work_floats = work;
     }
     return count;
 }
 
 /* One matrix per thread; each result has its place, so the number of threads does not matter. */
-static bool measure_samples(OptimGroup *group, Sample *samples, int count, float *work,
-                            size_t work_floats) {
+static bool measure_samples(OptimGroup *group, Sample *samples, int count) {
     bool gradient = ((const SoftMuon *)group->hyper)->statistics == STATISTICS_GRADIENT, ok = true;
 #pragma omp parallel num_threads(group->threads) reduction(&& : ok)
     {
@@ -105,7 +102,7 @@ static bool measure_samples(OptimGroup *group, Sample *samples, int count, float
 #pragma omp for schedule(dynamic, 1)
         for (int i = 0; i < count; i++) {
             Sample *s = &samples[i];
-            s->piece.work = work + (size_t)omp_get_thread_num() * work_floats;
+            s->piece.work = group->work[omp_get_thread_num()];
             MuonMatrix x = muon_matrix(!gradient, gradient, s->tensor, &s->piece);
             ok = singular_values(x.X, x.n, x.m, s->values, x.work) && ok;
         }
@@ -114,17 +111,16 @@ static bool measure_samples(OptimGroup *group, Sample *samples, int count, float
 }
 
 static bool measure(OptimGroup *group, Error *err) {
-    size_t value_count, work_floats;
-    int count = list_samples(group, NULL, NULL, &value_count, &work_floats);
+    size_t value_count;
+    int count = list_samples(group, NULL, NULL, &value_count);
     const char *what = "SoftMuon's singular values";
     Sample *samples = NULL;
-    float *values = NULL, *work = NULL;
+    float *values = NULL;
     bool ok = (samples = memory_alloc((size_t)count, sizeof *samples, what, err)) &&
-              (values = memory_alloc(value_count, sizeof *values, what, err)) &&
-              (work = memory_alloc((size_t)group->threads, work_floats * sizeof *work, what, err));
+              (values = memory_alloc(value_count, sizeof *values, what, err));
     if (ok) {
-        list_samples(group, samples, values, &value_count, &work_floats);
-        ok = measure_samples(group, samples, count, work, work_floats) ||
+        list_samples(group, samples, values, &value_count);
+        ok = measure_samples(group, samples, count) ||
              error_set(err, ERR_DIVERGED,
                        "SoftMuon: LAPACK finds no singular values at step %lld; are all weights finite?",
                        (long long)group->step);
@@ -132,7 +128,6 @@ static bool measure(OptimGroup *group, Error *err) {
     if (ok) temperature_measure(group, &(SamplePart){.x = values, .count = value_count}, 1);
     memory_free(samples);
     memory_free(values);
-    memory_free(work);
     return ok;
 }
 
