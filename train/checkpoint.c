@@ -583,7 +583,8 @@ bool checkpoint_save(CheckpointWriter *w, const CheckpointState *state, const ch
     fill_optim(&w->optim, optim);
     w->step = state->step;
     w->best_step = state->log.best_val_step;
-    w->done = w->ended = false;
+    w->done = false;
+    w->ended = false;
     memcpy(w->log_fds, log_fds, sizeof w->log_fds);
     w->manifest = describe(state, config_json, optim);
     if (w->manifest == NULL) return error_set(err, ERR_IO, "%s: out of memory", w->dir);
