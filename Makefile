@@ -13,6 +13,9 @@ FP      = -fno-math-errno -fno-trapping-math -ffp-contract=fast
 MODE_release = -O3 -march=$(ARCH) -g
 MODE_asan    = -O1 -march=$(ARCH) -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 MODE_fuzz    = $(MODE_asan) -fsanitize=fuzzer-no-link -Wno-pass-failed
+MODE_tsan    = -O2 -march=$(ARCH) -g -fsanitize=thread -Wno-pass-failed
+MODE_valgrind = -O3 -march=x86-64-v3 -g
+MODE_coverage = -O0 -march=$(ARCH) -g --coverage
 MODE    = $(or $(MODE_$(BUILD)),$(MODE_release))
 CFLAGS  = -std=gnu11 $(MODE) $(FP) $(WARN) $(WERROR)
 CFLAGS_ALL = $(CFLAGS) -fopenmp -I. -D_GNU_SOURCE $(PKG_CFLAGS)
