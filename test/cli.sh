@@ -401,6 +401,166 @@ the_second_process_in_a_run_folder_exits_and_writes_nothing() (
     is "$status" 75
 )
 
+# ---- checkpoints -------------------------------------------------------------------------------------------------
+
+# same_end RUN RUN STEP: curves, samples, weights and state are the same bytes
+same_end() {
+    same_curves "$1" "$2"
+    cmp "$1/samples.txt" "$2/samples.txt"
+    for file in model optimizer; do
+        cmp "$1/checkpoints/step_$3/$file.safetensors" "$2/checkpoints/step_$3/$file.safetensors"
+    done
+}
+
+# as_of RUN STEP COPY: RUN as it was when it had saved STEP and no more, then killed
+as_of() {
+    cp -r "$1" "$3"
+    rm -f "$3/summary.json"
+    for saved in "$3"/checkpoints/step_*; do
+        [ "${saved##*_}" -le "$2" ] || rm -r "$saved"
+    done
+}
+
+every_optimizer_goes_on_from_every_step() (
+    mkdir every
+    for name in $("$bin/train_gpt" --list-optimizers | sed -nE 's/^([a-z_0-9]+) .*/\1/p'); do
+        soft=
+        "$bin/train_gpt" --describe "$name" | grep -q alpha_sign && soft=optimizer.alpha_sign=0.5
+        go() { train optimizer.name="$name" $soft train.steps=4 eval.every=2 log.every=3 train.grad_accum=2 "$@"; }
+        does 0 go run.dir="every/$name" checkpoint.every=1 checkpoint.keep_last=9
+        for step in 1 2 3; do
+            as_of "every/$name" "0000000$step" "every/$name.$step"
+            does 0 go run.dir="every/$name.$step" train.threads=$((step % 3 + 1)) train.resume=must
+            has "$work/out" "continuing from every/$name.$step/checkpoints/step_0000000$step"
+            same_end "every/$name" "every/$name.$step" 00000004
+        done
+    done
+    [ -d every/softmuon.3 ]
+)
+
+a_run_that_is_stopped_and_killed_anywhere_ends_as_if_it_had_not_been() (
+    sed 's/"adamw"/"softsignum", "alpha_sign": 0.5/' tiny.json >broken.json
+    set -- train.steps=60 train.batch_size=3 train.grad_accum=3 log.every=7 eval.every=10 sample.every=15 \
+        sample.tokens=40 checkpoint.every=9
+    does 0 "$bin/train_gpt" broken.json run.dir=whole "$@"
+    stops=0
+    status=1
+    while [ "$status" -ne 0 ]; do
+        stops=$((stops + 1))
+        [ "$stops" -lt 150 ] || is "the run" "at its end"
+        signal=$([ $((stops % 3)) -eq 0 ] && echo KILL || echo TERM)
+        "$bin/train_gpt" broken.json run.dir=broken "$@" >"$work/out" 2>"$work/err" &
+        pid=$!
+        sleep "0.$(printf %03d $((60 + stops * 37 % 90 + 5 * stops)))"
+        kill -s "$signal" $pid 2>/dev/null || true
+        status=0
+        wait $pid || status=$?
+        case $status in 0 | 75 | 137 | 143) ;; *) is "$status" 75 ;; esac # 143: before it listens to signals
+    done 2>/dev/null
+    echo "$stops processes"
+    less 3 "$stops"
+    same_end whole broken 00000060
+)
+
+a_damaged_checkpoint_is_told_and_the_one_before_used() (
+    does 0 train run.dir=sound checkpoint.every=5 checkpoint.keep_last=9
+    for damage in flip cut gone config manifest list; do
+        as_of sound 00000015 "hurt_$damage"
+        newest=hurt_$damage/checkpoints/step_00000015
+        case $damage in
+        flip) poke $newest/optimizer.safetensors 100000 '\001\002\003\004' ;;
+        cut) truncate -s -1 $newest/model.safetensors ;;
+        gone) rm $newest/optimizer.safetensors ;;
+        config) truncate -s 0 $newest/config.json ;;
+        manifest) sed -i 's/"data_cursor": 60/"data_cursor": 64/' $newest/manifest.json ;;
+        list) rm $newest/manifest.json ;;
+        esac
+        does 0 train run.dir="hurt_$damage"
+        says "warning: $newest"
+        has "$work/out" "step_00000010"
+        [ -d "$newest.damaged" ]
+        same_end sound "hurt_$damage" 00000020
+    done
+)
+
+without_a_checkpoint_that_is_whole_nothing_is_touched() (
+    does 0 train run.dir=ruined
+    rm ruined/summary.json
+    truncate -s 100 ruined/checkpoints/step_*/model.safetensors
+    cp -r ruined ruins
+    does 4 train run.dir=ruined
+    says "train.resume=never"
+    diff -r ruins ruined
+    does 0 train run.dir=ruined train.resume=never
+    same_curves ruined adamw
+    diff -r ruins ruined.1
+)
+
+settings_that_would_change_the_run_are_refused() (
+    does 0 train run.dir=half checkpoint.every=5 checkpoint.keep_last=9
+    as_of half 00000010 other
+    cp -r other before
+    fails 2 "optimizer.lr 0.003, now 0.004. " train run.dir=other optimizer.lr=0.004 train.seed=3 log.every=2 train.threads=1
+    says "train.seed 1, now 3; " "train.resume=never"
+    lacks "$work/err" "log.every|threads"
+    fails 2 "train.steps 20, now 30" train run.dir=other train.steps=30
+    does 0 "$bin/prepare" text --out more --vocab-size 300 --val-frac 0.2
+    cp -r data moved
+    fails 3 "other data" train run.dir=other data.dir=more
+    diff -r before other
+    does 0 train run.dir=other log.every=20 eval.every=20 data.dir=moved checkpoint.keep_best=true
+    is "$(tail -n 1 other/metrics.jsonl | sed 's/,"time.*train/train/; s/,"tokens_per.*//')" \
+        "$(tail -n 1 half/metrics.jsonl | sed 's/,"time.*train/train/; s/,"tokens_per.*//')"
+)
+
+resume_does_what_it_is_told() (
+    fails 4 "train.resume=must" train run.dir=told train.resume=must
+    rm -rf told
+    does 0 train run.dir=told
+    fails 4 "no unfinished run" train run.dir=told train.resume=must
+    does 0 train run.dir=told # it is finished
+    has "$work/out" "told.1"
+    start long train.resume=never
+    stop TERM
+    is "$status" 75
+    has long.err "the same command goes on"
+    steps=$(tail -n 1 long/metrics.jsonl)
+    start long # the same command
+    until tail -n 1 long/metrics.jsonl >last && ! is "$steps" "$(cat last)" >/dev/null && [ -s last ]; do sleep 0.1; done
+    stop INT
+    is "$status" 75
+    has long.out "continuing from long/checkpoints/step_"
+    less "$(echo "$steps" | sed -E 's/.*"step":([0-9]+).*/\1/')" "$(tail -n 1 long/metrics.jsonl | sed -E 's/.*"step":([0-9]+).*/\1/')"
+    has long/machine.json '"continued"'
+    absent long.1
+)
+
+only_checkpoints_of_ours_are_removed_and_only_those() (
+    does 0 train run.dir=tidy checkpoint.every=2 train.steps=9
+    is "$(cd tidy/checkpoints && echo *)" "step_00000008 step_00000009"
+    as_of tidy 00000008 tidier
+    cd tidier/checkpoints
+    cp -r step_00000008 step_00000001
+    echo mine >step_00000001/notes.txt
+    cp -r step_00000008 step_2
+    cp -r step_00000008 "step_00000008 copy"
+    mkdir step_00000003 step_00000009.tmp backup
+    : >step_00000009.tmp/model.safetensors
+    cd ../..
+    does 0 train run.dir=tidier train.steps=9 checkpoint.keep_last=1
+    is "$(cd tidier/checkpoints && ls | tr '\n' ,)" "backup,step_00000001,step_00000008 copy,step_00000009,step_2,"
+    does 0 train run.dir=best checkpoint.keep_best=true checkpoint.keep_every=6 checkpoint.keep_last=1 optimizer.lr=0.5 \
+        eval.every=3
+    best=$(printf 'step_%08d' "$(value best/summary.json best_val_step)")
+    is "$(cd best/checkpoints && ls)" "$(printf 'step_00000006\nstep_00000012\nstep_00000018\nstep_00000020\n%s\n' "$best" | sort -u)"
+)
+
+a_run_without_checkpoints_leaves_none() (
+    does 0 train run.dir=bare checkpoint.save=false
+    absent bare/checkpoints
+    same_curves bare adamw
+)
+
 # ---- what is wrong with the data ---------------------------------------------------------------------------------
 
 missing_data_says_what_to_type() (
