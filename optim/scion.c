@@ -98,7 +98,8 @@ const Optimizer optimizer_scion = {
     .source = "Pethick et al., Training Deep Learning Models with Norm-Constrained LMOs (arXiv 2502.07529)",
     .differs =
         "Newton-Schulz in fp32 instead of bfloat16; a fused q|k|v is taken as three matrices; no 1e-8 "
-        "beside a vector's root mean square; weights begin where the model puts them, not on the ball",
+        "beside a vector's root mean square; vectors are constrained only if roles.vector sets their decay; "
+        "weights begin where the model puts them, not on the ball",
     .cost = "Muon's for a matrix; else one pass: reads 12 bytes a weight, writes 8",
     .lr = 3.6e-4,
     .weight_decay = 1,

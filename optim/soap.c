@@ -92,7 +92,7 @@ typedef struct Piece {
     float *S;           /* (n, n) for the longer basis; so (rows, cols) if there are two */
     float *panel;       /* (longer of rows and cols, 64) */
     float *coefficient; /* (n, 64) */
-    double *qr;         /* n * 64 + 64 + 64 * 64 */
+    double *columns;    /* 64 columns of n */
     Estimate *order[2];
     double *eigen; /* in place of all that */
 } Piece;
@@ -104,7 +104,7 @@ static int block_size(const Soap *h, int rows) {
 
 /* Where the parts of a piece's scratch begin, in floats, and the size of all. */
 typedef struct Layout {
-    size_t X, Y, S, panel, coefficient, qr, order[2], all;
+    size_t X, Y, S, panel, coefficient, columns, order[2], all;
 } Layout;
 
 static size_t take(Layout *at, size_t floats) {
@@ -134,7 +134,7 @@ static Layout lay_out(const Soap *h, int rows, int cols) {
     at.S = take(&at, n * n);
     at.panel = take(&at, gemm_work_size(longest));
     at.coefficient = take(&at, gemm_work_size((int)n));
-    at.qr = take(&at, 2 * (n * GEMM_NR + GEMM_NR + GEMM_NR * GEMM_NR));
+    at.columns = take(&at, 2 * n * GEMM_NR);
     size_t eigen = 2 * eigen_doubles(smaller);
     if (at.all < eigen) at.all = eigen;
     return at;
@@ -170,7 +170,7 @@ static Piece piece_open(const Soap *h, const OptimTensor *tensor, const OptimPie
                .S = work + at.S,
                .panel = work + at.panel,
                .coefficient = work + at.coefficient,
-               .qr = (double *)(work + at.qr),
+               .columns = (double *)(work + at.columns),
                .eigen = (double *)work};
     for (int s = 0; s < 2; s++) {
         if (!has_basis(h, p.rows, p.side[s].n)) continue;
@@ -256,20 +256,32 @@ static void accumulate(const Piece *p) {
 
 /* ---- orthonormal bases ---- */
 
-/* panel (n, columns) -> its orthonormal factor, by Householder's reflections in double. `kept` gets the
- * diagonal of the triangular factor: the length of each column beyond the ones before it. */
-static void panel_orthonormalize(const Piece *p, int n, int columns, double *kept) {
-    double *A = p->qr, *tau = A + (size_t)n * GEMM_NR, *work = tau + GEMM_NR;
-    size_t ld = (size_t)n;
-    for (int k = 0; k < n; k++)
-        for (int j = 0; j < columns; j++)
-            A[(size_t)j * ld + (size_t)k] = p->panel[(size_t)k * GEMM_NR + (size_t)j];
-    LAPACKE_dgeqrf_work(LAPACK_COL_MAJOR, n, columns, A, n, tau, work, GEMM_NR * GEMM_NR);
-    for (int j = 0; j < columns; j++) kept[j] = fabs(A[(size_t)j * ld + (size_t)j]);
-    LAPACKE_dorgqr_work(LAPACK_COL_MAJOR, n, columns, columns, A, n, tau, work, GEMM_NR * GEMM_NR);
-    for (int k = 0; k < n; k++)
-        for (int j = 0; j < columns; j++)
-            p->panel[(size_t)k * GEMM_NR + (size_t)j] = (float)A[(size_t)j * ld + (size_t)k];
+static double dot(const double *restrict a, const double *restrict b, size_t n) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t k = 0; k < n; k++) sum += a[k] * b[k];
+    return sum;
+}
+
+/* The panel's columns (n, columns) among themselves, in double. `kept` gets the length of each beyond the ones
+ * before it; a column of zeros stays. */
+static void panel_orthonormalize(const Piece *p, int rows, int columns, double *kept) {
+    const size_t n = (size_t)rows, count = (size_t)columns;
+    for (size_t k = 0; k < n; k++)
+        for (size_t j = 0; j < count; j++) p->columns[j * n + k] = p->panel[k * GEMM_NR + j];
+    for (size_t j = 0; j < count; j++) {
+        double *restrict c = p->columns + j * n;
+        for (size_t i = 0; i < j; i++) {
+            const double *restrict before = p->columns + i * n;
+            double along = dot(before, c, n);
+            for (size_t k = 0; k < n; k++) c[k] -= along * before[k];
+        }
+        kept[j] = sqrt(dot(c, c, n));
+        double scale = kept[j] > 0 ? 1 / kept[j] : 0;
+        for (size_t k = 0; k < n; k++) c[k] *= scale;
+    }
+    for (size_t k = 0; k < n; k++)
+        for (size_t j = 0; j < count; j++) p->panel[k * GEMM_NR + j] = (float)p->columns[j * n + k];
 }
 
 /* panel -= Q^T Q panel, for the first `count` rows of Q. */
@@ -280,15 +292,15 @@ static void panel_project(const Piece *p, const float *Q, int n, int count) {
     gemm_panels(n, count, gemm_columns(Q, (size_t)n), c, 0, 1, NULL, p->panel, GEMM_NR, 0, 1, GEMM_NR);
 }
 
-/* Whether no column lay, to a tenth, among the rows that it was projected from; one that did, entirely, has
- * no direction of its own and gets a random one. */
+/* Whether every column, of unit length before, kept nearly all of it; one that lost it lay among those before
+ * it, has no direction of its own, and gets a random one. */
 static bool panel_is_clean(const Piece *p, int n, int columns, const double *kept, int row) {
     bool clean = true;
     for (int j = 0; j < columns; j++) {
         if (kept[j] < 0.9) clean = false;
         for (int k = 0; k < n && kept[j] < 1e-3; k++)
             p->panel[(size_t)k * GEMM_NR + (size_t)j] =
-                (float)rng_normal(1, (uint64_t)row + (uint64_t)j, (uint64_t)k);
+                (float)(rng_normal(1, (uint64_t)row + (uint64_t)j, (uint64_t)k) / sqrt(n));
     }
     return clean;
 }
@@ -305,7 +317,7 @@ static void orthonormalize(const Piece *p, float *Q, int n) {
         for (int pass = 0; pass < 8 && !clean; pass++) {
             if (i > 0) panel_project(p, Q, n, i);
             panel_orthonormalize(p, n, count, kept);
-            clean = i == 0 || (pass > 0 && panel_is_clean(p, n, count, kept, i));
+            clean = pass > 0 && panel_is_clean(p, n, count, kept, i);
         }
         for (int j = 0; j < count; j++)
             for (int k = 0; k < n; k++)
@@ -480,7 +492,8 @@ const Optimizer optimizer_soap = {
         "decay before the step unless decay_last is set; a fused q|k|v is taken as three matrices; a matrix "
         "whose gradient has an entry beyond 1e14 is seen scaled down to that",
     .cost =
-        "4 n m (n + m) + n^2 m + n m^2 FLOPs for an n x m matrix, and 6 n^3 + 6 m^3 every `frequency` steps",
+        "4 n m (n + m) + n^2 m + n m^2 FLOPs for an n x m matrix, and 6 n^3 + 6 m^3 every `frequency` steps; "
+        "state is 8 (n m + n^2 + m^2) bytes",
     .lr = 3e-3,
     .weight_decay = 0.01,
     .scale = SCALE_IGNORED,
