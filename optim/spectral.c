@@ -215,7 +215,7 @@ static double square_sum(const float *x, size_t count) {
 /* ---- the inverse ----
  *
  * A symmetric negative definite N (n, n) turns into (-N)^(-1) when block after block k of 64 rows and
- * columns is swept: with the Cholesky factor -N_kk = L L^T, F = L^(-1) and Z_i = N_ik F^T, for all i, j != k
+ * columns is swept: with the Cholesky factor -N_kk = L L^T, F = L^(-1), Z_i = N_ik F^T, for all i, j != k
  *
  *     N_ij <- N_ij + Z_i Z_j^T,   N_ik <- Z_i F,   N_kk <- F^T F
  *
@@ -305,7 +305,7 @@ static void restart(Engine *e) {
     form_gram(e);
 }
 
-/* Q = P Q; the last P ends the block, and so does too much growth. False: the caller has to do G = P^2 G. */
+/* Q = P Q; the last P ends the block, and so does too much growth. False: G = P^2 G is still to do. */
 static bool advance(Engine *e, double slope, bool last) {
     size_t n = (size_t)e->n;
     if (e->growth == 1) {
@@ -345,7 +345,7 @@ static void halley_step(Engine *e, Halley p, double slope, bool last) {
 }
 
 /* The first block of the polar factor of [X, delta I], for |X|_F^2 + delta^2 <= 1; |X X^T|_F is no less
- * than the largest eigenvalue of X X^T. What comes out lies in [l, 1]: it is stretched to both sides of 1. */
+ * than the largest eigenvalue of X X^T. What comes out lies in [l, 1]: it is stretched about 1. */
 static void converge(Engine *e) {
     double shift = e->delta * e->delta;
     form_gram(e);

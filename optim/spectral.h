@@ -27,7 +27,7 @@ size_t spectral_work_size(int n, int m);
 void polar_factor(PolarKind kind, int steps, float *X, int n, int m, float *work);
 
 /* s -> tau s / sqrt(1 + (tau s)^2), converged: relative error (Frobenius) below 1e-3 for condition numbers
- * to 1e4 and any tau > 0; 2e-5 is usual. Four Halley steps at most, two while tau |M| < 5: see spectral.c. */
+ * to 1e4 and any tau > 0; 2e-5 is usual. No more than four Halley steps: see spectral.c. */
 void soft_sign(double tau, float *X, int n, int m, float *work);
 
 /* The same by `steps` coupled Newton-Schulz iterations for the inverse square root, as the authors of
