@@ -50,14 +50,17 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
             sum[i][v] = (Vector){0};
             if (beta != 0) sum[i][v] = beta * load(C + (size_t)i * ldc + v * LANES);
             if (bias) sum[i][v] += bias[i];
+            __builtin_prefetch(C + (size_t)i * ldc + v * LANES, 1); /* to be stored a thousand cycles on */
         }
     for (int s = 0; s < segments; s++) {
         const float *a = A.p + (size_t)s * A.segment;
         int deep = s == segments - 1 ? last : GEMM_NR;
-        /* The next step's rows: in segments the hardware's prefetcher loses them (dW ran at half the speed). */
+        /* What the next steps read of A: the hardware's prefetcher loses rows that are cut in segments, and never
+         * finds columns. */
         for (int i = rows; i < 2 * rows && A.depth == 1; i++)
             for (int k = 0; k < deep; k += 16) __builtin_prefetch(a + (size_t)i * A.row + k);
         for (int k = 0; k < deep; k++, a += A.depth, B += GEMM_NR) {
+            if (A.row == 1) __builtin_prefetch(a + 2 * rows);
             Vector b[VECTORS];
             for (int v = 0; v < VECTORS; v++) b[v] = load(B + v * LANES);
             for (int i = 0; i < rows; i++)
