@@ -266,6 +266,21 @@ static void average_should_weigh_steps_by_the_largest_rate_so_far(void **state) 
     world_close(&world);
 }
 
+static void first_step_without_a_rate_should_leave_the_weights(void **state) {
+    (void)state;
+    World world, untouched;
+    Error err;
+    world_open(&world, optimizer_find("sf_adamw"), "", 0.1, 0.1, 1);
+    world_open(&untouched, optimizer_find("sf_adamw"), "", 0.1, 0, 1);
+    world_draw(&world, 1, 1);
+    assert_true(optim_step(&world.optim, 1, STEPS, 0, false, &err));
+    assert_same_weights(&world, &untouched);
+    optim_show(&world.optim, WEIGHTS_EVALUATED);
+    assert_same_weights(&world, &untouched);
+    world_close(&world);
+    world_close(&untouched);
+}
+
 /* A group whose first role is frozen: its rate of zero is not the group's. */
 static void frozen_role_should_not_stop_the_average_of_others(void **state) {
     (void)state;
@@ -318,6 +333,26 @@ static void prodigy_should_find_the_distance_to_the_solution(void **state) {
     }
 }
 
+/* r has lr and the way gone, s has lr or, safeguarded, not: the estimate has lr once or twice. */
+static void safeguard_should_keep_lr_out_of_the_divisor(void **state) {
+    (void)state;
+    static const char *const settings[] = {"d_coef=1e4", "d_coef=1e4 safeguard_warmup=true"};
+    static const double lrs[] = {1, 0.25}, ratios[] = {4, 16};
+    for (int k = 0; k < 2; k++) {
+        double d[2];
+        for (int i = 0; i < 2; i++) {
+            World world;
+            world_open(&world, optimizer_find("prodigy"), settings[k], lrs[i], 0, 1);
+            world_draw(&world, 1, 1);
+            world_step(&world, 1, STEPS);
+            world_step(&world, 2, STEPS);
+            d[i] = world.optim.groups[0].scalars[0];
+            world_close(&world);
+        }
+        if (!(fabs(d[0] / d[1] / ratios[k] - 1) < 1e-3)) fail_msg("%g / %g", d[0], d[1]);
+    }
+}
+
 /* But for the first estimate, which replaces d0 whatever it is. */
 static void prodigy_should_limit_growth_and_wait_for_a_gradient(void **state) {
     (void)state;
@@ -337,6 +372,7 @@ static void prodigy_should_limit_growth_and_wait_for_a_gradient(void **state) {
         assert_true(before == 1e-6 ? *d == *d_max && *d > before : fabs(*d / before - 1.25) < 1e-12);
         assert_true(*d_max >= *d);
     }
+    assert_true(*d_max > 1.1 * *d); /* what was estimated is not forgotten */
     void *wrong = golden_hyper(optimizer_find("prodigy"), "growth_rate=0.5");
     assert_non_null(optimizer_find("prodigy")->check(wrong));
     free(wrong);
@@ -420,17 +456,21 @@ static void soft_adam_should_let_go_by_the_quantiles_of_its_ratio(void **state) 
         if (step < SOFT) assert_true(isinf(group->temperature) && group->saturated_frac > 0.999);
         else assert_true(group->temperature >= 1 && group->saturated_frac <= before);
         before = group->saturated_frac;
-        if (step != SOFT) continue;
-        double dual = 0, median, mad;
+        if (step < SOFT) continue;
+        double dual = 0, median, mad, saturated = 0;
         static float n[40000];
         size_t count = 0;
         for (int i = 0; i < world.count; i++)
             for (size_t k = 0; k < param_size(&world.params[i]); k++) {
-                double m = state_of(&world, i)->slot[0][k] / (1 - pow(0.5, SOFT));
-                double v = state_of(&world, i)->slot[1][k] / (1 - pow(0.75, SOFT));
+                double m = state_of(&world, i)->slot[0][k] / (1 - pow(0.5, step));
+                double v = state_of(&world, i)->slot[1][k] / (1 - pow(0.75, step));
                 dual += fabs(m / (sqrt(v) + 1e-8));
                 n[count++] = (float)(m / (sqrt(v) + 1e-8));
             }
+        for (size_t k = 0; k < count; k++)
+            saturated += fabs((double)n[k]) * group->temperature >= atanh(1 - 1e-4);
+        assert_true(fabs(group->saturated_frac - saturated / (double)count) < 1e-3);
+        if (step > SOFT) continue;
         median_and_mad(&(SamplePart){.x = n, .count = count}, 1, 1, &median, &mad);
         assert_true(fabs(group->scalars[SCALAR_MEDIAN] - median) < 1e-6);
         assert_true(fabs(group->scalars[SCALAR_MAD] / mad - 1) < 1e-6);
@@ -458,8 +498,8 @@ static void late_states_should_be_corrected_by_their_own_age(void **state) {
         world_open(&early, optimizer_find(rows[k][0]), rows[k][1], 0.01, 0.1, 1);
         world_open(&late, optimizer_find(rows[k][0]), rows[k][1], 0.01, 0.1, 1);
         for (int step = 1; step <= STEPS; step++) {
-            world_draw(&early, step, 1);
-            world_draw(&late, step, 1);
+            world_draw(&early, step, 0.01f); /* within MARS's norm */
+            world_draw(&late, step, 0.01f);
             world_step(&early, step, 1000);
             world_step(&late, 100 + step, 1000);
         }
@@ -480,8 +520,10 @@ int main(void) {
         cmocka_unit_test(mars_should_survive_the_largest_change_of_gradients),
         cmocka_unit_test(evaluated_weights_should_be_the_mean_of_all_steps),
         cmocka_unit_test(average_should_weigh_steps_by_the_largest_rate_so_far),
+        cmocka_unit_test(first_step_without_a_rate_should_leave_the_weights),
         cmocka_unit_test(frozen_role_should_not_stop_the_average_of_others),
         cmocka_unit_test(prodigy_should_find_the_distance_to_the_solution),
+        cmocka_unit_test(safeguard_should_keep_lr_out_of_the_divisor),
         cmocka_unit_test(prodigy_should_limit_growth_and_wait_for_a_gradient),
         cmocka_unit_test(prodigy_should_know_how_far_it_has_come),
         cmocka_unit_test(hard_phase_of_soft_adam_should_be_signum),
