@@ -224,17 +224,18 @@ prepare_says_when_it_cannot_write() (
 # ---- training ----------------------------------------------------------------------------------------------------
 
 every_optimizer_learns() (
-    names=$("$bin/train_gpt" --list-optimizers | sed -nE 's/^([a-z_0-9]+) .*/\1/p')
-    for name in $names; do
-        does 0 train optimizer.name="$name" run.dir="learn/$name"
+    names=$("$bin/train_gpt" --list-optimizers | sed -nE 's/^([a-z_0-9]+) +([0-9.e-]+) .*/\1=\2/p')
+    for name_lr in $names; do # each at its own default rate
+        name=${name_lr%=*}
+        does 0 train optimizer.name="$name" optimizer.lr="${name_lr#*=}" run.dir="learn/$name"
         losses=$(figures "learn/$name" val/loss)
         is "$(echo "$losses" | wc -l)" 3 # steps 0, 10 and 20
         less "$(echo "$losses" | tail -n 1)" "$(echo "$losses" | head -n 1)"
         lacks "learn/$name/metrics.jsonl" 'nan|inf'
         is "$(value "learn/$name/summary.json" finished)" true
     done
-    echo "$names" | grep -qx softmuon
-    echo "$names" | grep -qx softsignum
+    echo "$names" | grep -q '^softmuon='
+    echo "$names" | grep -q '^softsignum='
 )
 
 soft_methods_log_temperature_and_saturation() (
@@ -243,6 +244,13 @@ soft_methods_log_temperature_and_saturation() (
         is "$(figures "soft/$name" temperature | grep -c null)" 10
         is "$(figures "soft/$name" temperature | grep -c '[0-9]')" 10
         is "$(figures "soft/$name" saturated_frac | wc -l)" 20
+        does 0 train optimizer.name="$name" optimizer.alpha_sign=0.5 run.dir="soft/seldom_$name" log.every=5
+        for step in 10 15; do # figures of the step itself, not of one that was not logged
+            for key in temperature saturated_frac; do
+                is "$(grep "\"step\":$step," "soft/$name/metrics.jsonl" | sed -E "s/.*\"$key\":([^,}]*).*/\1/")" \
+                    "$(grep "\"step\":$step," "soft/seldom_$name/metrics.jsonl" | sed -E "s/.*\"$key\":([^,}]*).*/\1/")"
+            done
+        done
     done
 )
 
