@@ -70,7 +70,7 @@ static const char *roles_text(const Optimizer *o, char *out, size_t size) {
     return out;
 }
 
-/* Bytes of state for a weight; slots of a shape of their own are counted for a large square matrix. */
+/* Bytes of state for a weight; slots of a shape of their own: of a large square matrix. */
 static int state_bytes(const Optimizer *o) {
     enum { SIDE = 1024 };
     char *hyper = calloc(1, o->hyper_size + 1);
@@ -88,7 +88,7 @@ static void print_names(FILE *out, const char *before, const char *const *names)
 
 /* "4 bytes a weight: momentum; scalars median, mad" */
 static void print_state(FILE *out, const Optimizer *o) {
-    fprintf(out, "%d bytes a weight", state_bytes(o));
+    fprintf(out, "%d bytes a weight%s", state_bytes(o), o->slot_size ? " of a large square matrix" : "");
     print_names(out, ": ", o->slots);
     print_names(out, "; scalars ", o->scalars);
 }
