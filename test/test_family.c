@@ -184,9 +184,10 @@ static void euclidean_map_should_be_sgd(void **state) {
     (void)state;
     static const char *const forms[] = {"momentum=0.95 momentum_form=ema nesterov=false",
                                         "momentum=0.95 momentum_form=ema nesterov=true",
-                                        "momentum=0.95 momentum_form=sum nesterov=true"};
-    for (int k = 0; k < 3; k++) {
-        char soft[128], spectral[160];
+                                        "momentum=0.95 momentum_form=sum nesterov=true",
+                                        "momentum=0.95 momentum_form=sum dampening=0.5 nesterov=false"};
+    for (int k = 0; k < 4; k++) {
+        char soft[160], spectral[200];
         Method sgd = {"sgd", forms[k], 0.08, 0.05};
         snprintf(soft, sizeof soft, "%s map=linear alpha_sign=0 tau=8", forms[k]);
         snprintf(spectral, sizeof spectral, "%s scale=none", soft);
@@ -272,6 +273,20 @@ static void vectors_and_single_entries_should_have_the_same_bits(void **state) {
         optim_free(&optim[1]);
         free(hyper);
     }
+}
+
+/* g = 1 then 3: m = 1 then 2, and Nesterov takes all of g: x = 1.5 then 4. */
+static void nesterov_should_not_dampen_the_gradient(void **state) {
+    (void)state;
+    World world;
+    world_open(&world, optimizer_find("sgd"), "momentum=0.5 dampening=0.5 nesterov=true", 0.1, 0, 1);
+    world.params[0].w[5] = 2;
+    for (int step = 1; step <= 2; step++) {
+        world.params[0].g[5] = step == 1 ? 1 : 3;
+        world_step(&world, step, 2);
+    }
+    assert_near(world.params[0].w[5], 2 - 0.1 * (1.5 + 4), 1e-6);
+    world_close(&world);
 }
 
 /* ---- conjugates ---- */
@@ -369,6 +384,15 @@ static void fixed_temperature_should_need_no_statistics(void **state) {
     }
 }
 
+static void hard_ball_should_have_no_temperature(void **state) {
+    (void)state;
+    World world;
+    world_open(&world, optimizer_find("softsignum"), "alpha_sign=0 map=sign tau=7", 0.01, 0.1, 2);
+    world_run(&world, 2, 1);
+    assert_true(isinf(world.optim.groups[0].temperature) && world.optim.groups[0].saturated_frac > 0.99);
+    world_close(&world);
+}
+
 static void linear_map_should_need_a_fixed_temperature(void **state) {
     (void)state;
     static const char *const names[] = {"softsignum", "softmuon"};
@@ -455,10 +479,12 @@ int main(void) {
         cmocka_unit_test(muon_and_signum_should_not_care_for_sum_or_average),
         cmocka_unit_test(temperature_should_lead_from_sign_to_sgd),
         cmocka_unit_test(vectors_and_single_entries_should_have_the_same_bits),
+        cmocka_unit_test(nesterov_should_not_dampen_the_gradient),
         cmocka_unit_test(logarithm_of_cosh_should_be_accurate_everywhere),
         cmocka_unit_test(conjugates_should_belong_to_their_maps),
         cmocka_unit_test(progress_of_the_hard_phase_should_be_the_l1_or_nuclear_norm),
         cmocka_unit_test(fixed_temperature_should_need_no_statistics),
+        cmocka_unit_test(hard_ball_should_have_no_temperature),
         cmocka_unit_test(linear_map_should_need_a_fixed_temperature),
         cmocka_unit_test(dampening_should_need_a_sum_everywhere),
         cmocka_unit_test(statistics_should_be_of_what_is_mapped),
