@@ -1,4 +1,4 @@
-/* prodigy.c: Adam that estimates its own learning rate: d, the distance from the first weights to a solution.
+/* prodigy.c: Adam that estimates its learning rate: d, the distance from the first weights to a solution.
  *
  *     dlr = d lr                                             lr: a factor, 1, and the schedule
  *     r <- b3 r + (d / d0) dlr <g, W_0 - W>,    s <- b3 s + (d / d0) dlr g     r, d: one for all tensors
