@@ -111,7 +111,7 @@ static void ademamix_without_its_slow_mean_should_be_adamw(void **state) {
     world_close(&plain);
 }
 
-/* One constant gradient: its fast mean, unbiased, and root mean square are 1. W moves by 1 + alpha(t) m2. */
+/* One constant gradient: its fast mean, unbiased, and its root mean square are 1. */
 static void slow_mean_should_warm_up_as_the_paper_says(void **state) {
     (void)state;
     static const double beta1s[] = {0.9, 0, 0.995}; /* the last is slower than beta3: no warm-up of that */
@@ -441,7 +441,7 @@ static void end_of_soft_adam_should_be_adam(void **state) {
     }
 }
 
-/* The statistics are those of the ratio itself, over all tensors; from then on signs are let go of evenly. */
+/* The statistics are those of the ratio, over all tensors; from then on signs are let go of evenly. */
 static void soft_adam_should_let_go_by_the_quantiles_of_its_ratio(void **state) {
     (void)state;
     enum { LONG = 40, SOFT = 21 };
