@@ -26,6 +26,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SAMPLE_STREAM 0x73616d706c65u /* keeps sampling's random numbers apart from the weights' */
 
@@ -270,17 +271,18 @@ static bool is_due(int64_t every, int64_t step) {
     return every > 0 && step % every == 0;
 }
 
-/* Step 0 is an evaluation only. */
+/* Also where the run begins, before its first update. */
 static bool is_evaluated(const Session *s, int64_t step) {
-    return is_due(s->config.eval.every, step) || step == s->total_steps || step == 0;
+    return is_due(s->config.eval.every, step) || step == s->total_steps || step == s->at.begin_step;
 }
 
 static bool is_logged(const Session *s, int64_t step) {
-    return is_due(s->config.log.every, step) || is_evaluated(s, step) || step == 1;
+    return is_due(s->config.log.every, step) || is_evaluated(s, step) || step == s->at.begin_step + 1;
 }
 
 static bool is_sampled(const Session *s, int64_t step) {
-    return s->tokenizer && step > 0 && (is_due(s->config.sample.every, step) || step == s->total_steps);
+    return s->tokenizer && step > s->at.begin_step &&
+           (is_due(s->config.sample.every, step) || step == s->total_steps);
 }
 
 /* A line of metrics of no step yet, with all its times at zero: they add up until it is written. */
@@ -306,7 +308,7 @@ static bool advance(Session *s, Error *err) {
     line.step = -1;
     if (!train_step(s, step, is_logged(s, step), &line, err)) return false;
     if (line.step < 0) return true;
-    line.tokens = step * s->tokens_a_step;
+    line.tokens = s->at.tokens + s->tokens_a_step;
     set_clock(s, &line);
     s->at.step = step;
     s->at.tokens = line.tokens;
@@ -349,6 +351,7 @@ static bool report(Session *s, Error *err) {
     size_t size = 0;
     bool ok = true;
     line.step = step;
+    line.tokens = s->at.tokens;
     if (eval || sample) optim_show(&s->optim, WEIGHTS_EVALUATED);
     if (eval) {
         double start = omp_get_wtime();
@@ -392,7 +395,7 @@ static bool begin_checkpoint(Session *s, Error *err) {
 static bool is_save_due(const Session *s) {
     const CheckpointSection *c = &s->config.checkpoint;
     int64_t step = s->at.step;
-    if (!c->save || step == 0 || step == s->checkpoints.step) return false;
+    if (!c->save || step == s->at.begin_step || step == s->checkpoints.step) return false;
     return is_due(c->every, step) || is_due(c->keep_every, step) ||
            (c->keep_best && s->log.best_val_step == step) ||
            (c->minutes > 0 && omp_get_wtime() - s->saved_s >= 60 * c->minutes);
@@ -434,11 +437,19 @@ static bool is_finished(const Session *s) {
 
 /* ------------------------------------------------------------------------------------------------------------ */
 
+/* The weights that a checkpoint holds, with their hash checked. */
+static bool load_weights(Session *s, const Checkpoint *c, Error *err) {
+    SafeTensors file;
+    if (!checkpoint_open_model(c, s->model.params, s->model.param_count, &file, err)) return false;
+    bool ok = gpt2_file_read(&s->model, &file, c->path, err);
+    safetensors_close(&file);
+    return ok;
+}
+
 /* Weights, optimizer and position from a checkpoint; ERR_CHECKPOINT when it is damaged, others when it does not belong
  * to this run. */
 static bool load_checkpoint(Session *s, const char *path, const char *command_line, Error *err) {
     Checkpoint c;
-    SafeTensors weights;
     char *config = config_to_json(&s->config);
     if (config == NULL) return error_set(err, ERR_IO, "%s: out of memory", path);
     bool ok = checkpoint_read(&c, path, err);
@@ -453,11 +464,7 @@ static bool load_checkpoint(Session *s, const char *path, const char *command_li
             "%s: the run that was begun has other data than there is now in %s. Put it back, or set "
             "run.dir; train.resume=never moves that run aside and begins anew",
             path, s->config.data.dir);
-    if (ok && (ok = checkpoint_open_model(&c, s->model.params, s->model.param_count, &weights, err))) {
-        ok = gpt2_file_read(&s->model, &weights, path, err);
-        safetensors_close(&weights);
-    }
-    ok = ok && checkpoint_load_optimizer(&c, &s->optim, err) &&
+    ok = ok && load_weights(s, &c, err) && checkpoint_load_optimizer(&c, &s->optim, err) &&
          runlog_continue(&s->log, &s->config, command_line, s->threads, c.state.step, &c.state.log, err);
     if (ok) {
         optim_show(&s->optim, WEIGHTS_TRAINED);
@@ -504,6 +511,80 @@ static bool continue_run(Session *s, const char *command_line, bool *continued, 
     return ok;
 }
 
+static bool has_manifest(const char *dir) {
+    char path[FIELD_TEXT_MAX + 32];
+    snprintf(path, sizeof path, "%s/manifest.json", dir);
+    return access(path, F_OK) == 0;
+}
+
+/* Is there, in Hugging Face's layout, a model of this run's shape? */
+static bool check_shape(const Session *s, const char *dir, Error *err) {
+    GPT2Config have, want = model_config(s);
+    char checkpoints[FIELD_TEXT_MAX + 32];
+    snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
+    if (access(checkpoints, F_OK) == 0)
+        return error_set(err, ERR_CONFIG,
+                         "train.init_from: %s is a run; name one of its checkpoints, %s/step_...", dir,
+                         checkpoints);
+    if (!gpt2_file_config(&have, dir, err)) return false;
+    return (have.T == want.T && have.V == want.V && have.L == want.L && have.NH == want.NH &&
+            have.C == want.C && have.bias == want.bias) ||
+           error_set(
+               err, ERR_CONFIG,
+               "train.init_from: %s has n_layer %d, n_head %d, n_embd %d, block_size %d, vocab_size %d, bias "
+               "%s; this run has %d, %d, %d, %d, %d, %s",
+               dir, have.L, have.NH, have.C, have.T, have.V, have.bias ? "true" : "false", want.L, want.NH,
+               want.C, want.T, want.V, want.bias ? "true" : "false");
+}
+
+/* Goes on from another run's checkpoint with other settings: weights, step, data position, and the state that the
+ * optimizers share. */
+static bool branch(Session *s, const Checkpoint *c, Error *err) {
+    char taken[512], changed[2000], *config = config_to_json(&s->config);
+    const CheckpointState *trunk = &c->state;
+    bool ok = config != NULL || error_set(err, ERR_IO, "%s: out of memory", c->path);
+    if (ok && strcmp(trunk->data, s->at.data) != 0)
+        ok = error_set(
+            err, ERR_DATA,
+            "train.init_from: %s was trained on other data than there is in %s; train.init_take=weights "
+            "takes only its weights",
+            c->path, s->config.data.dir);
+    if (ok && trunk->step >= s->total_steps)
+        ok = error_set(
+            err, ERR_CONFIG,
+            "train.init_from: %s is at step %lld, this run ends at step %lld; train.init_take=weights "
+            "begins at step 0",
+            c->path, (long long)trunk->step, (long long)s->total_steps);
+    ok = ok && checkpoint_branch_optimizer(c, &s->optim, taken, sizeof taken, err) &&
+         checkpoint_differences(c, config, changed, sizeof changed, err);
+    if (ok) {
+        optim_show(&s->optim, WEIGHTS_TRAINED);
+        s->at.step = s->at.begin_step = trunk->step;
+        s->at.tokens = trunk->tokens;
+        s->at.cursor = s->train.cursor = trunk->cursor;
+        s->at.time_s = s->at.line_start_s = trunk->time_s;
+        s->at.log.last = trunk->log.last;
+        s->at.log.last.tokens = trunk->tokens;
+        printf("begins at step %lld of %s: %s\n", (long long)trunk->step, c->path, taken);
+        if (*changed) printf("changed: %s\n", changed);
+    }
+    free(config);
+    return ok;
+}
+
+/* What train.init_from and train.init_take ask for. */
+static bool init_run(Session *s, Error *err) {
+    const TrainSection *train = &s->config.train;
+    Checkpoint c;
+    if (!*train->init_from) return true;
+    if (!check_shape(s, train->init_from, err)) return false;
+    if (!has_manifest(train->init_from)) return gpt2_file_load(&s->model, train->init_from, err);
+    if (!checkpoint_read(&c, train->init_from, err)) return false;
+    bool ok = load_weights(s, &c, err) && (train->init_take == INIT_WEIGHTS || branch(s, &c, err));
+    checkpoint_free(&c);
+    return ok;
+}
+
 /* The run's directory, and in it the run: continued, or new. */
 static bool open_run(Session *s, const char *command_line, Error *err) {
     const Config *c = &s->config;
@@ -514,7 +595,9 @@ static bool open_run(Session *s, const char *command_line, Error *err) {
     if (!loader_identity(&s->train, s->at.data, err) || !runlog_lock(&s->log, c->run.dir, err) ||
         !continue_run(s, command_line, &continued, err))
         return false;
-    if (!continued && !runlog_begin(&s->log, c, command_line, s->threads, err)) return false;
+    if (!continued && (!init_run(s, err) || !runlog_begin(&s->log, c, command_line, s->threads, err)))
+        return false;
+    if (!continued && s->at.begin_step > 0) s->log.last = s->at.log.last;
     if (*s->log.moved_to) printf("the run that was in %s is now %s\n", c->run.dir, s->log.moved_to);
     if (c->checkpoint.save) {
         if (!gpt2_file_layout(&image, &s->model, err) ||

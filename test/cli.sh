@@ -563,6 +563,61 @@ only_checkpoints_of_ours_are_removed_and_only_those() (
     is "$(cd best/checkpoints && ls)" "$(printf 'step_00000006\nstep_00000012\nstep_00000018\nstep_00000020\n%s\n' "$best" | sort -u)"
 )
 
+a_branch_at_the_switch_is_the_run_that_never_branched() (
+    while read -r trunk method; do
+        does 0 train optimizer.name="$trunk" run.dir="trunk/$trunk" checkpoint.every=10
+        does 0 train optimizer.name="$method" optimizer.alpha_sign=0.5 run.dir="whole/$method"
+        set -- optimizer.name="$method" optimizer.alpha_sign=0.5 train.init_from="trunk/$trunk/checkpoints/step_00000010"
+        does 0 train "$@" run.dir="branch/$method" checkpoint.every=4 checkpoint.keep_last=9
+        has "$work/out" "begins at step 10 of trunk/$trunk/checkpoints/step_00000010: $method goes on with its state"
+        has "$work/out" "optimizer.name $trunk, now $method"
+        sed -i 1,10d "whole/$method/metrics.jsonl"
+        is "$(figures "branch/$method" val/loss)" "$(figures "whole/$method" val/loss)"
+        is "$(figures "branch/$method" train/loss)" "$(figures "whole/$method" train/loss | tail -n 10)"
+        is "$(figures "branch/$method" tokens)" "$(figures "whole/$method" tokens)"
+        for file in model optimizer; do
+            cmp "whole/$method/checkpoints/step_00000020/$file.safetensors" \
+                "branch/$method/checkpoints/step_00000020/$file.safetensors"
+        done
+        as_of "branch/$method" 00000012 "branch/$method.again" # a branch goes on like any other run
+        does 0 train "$@" run.dir="branch/$method.again"
+        same_end "branch/$method" "branch/$method.again" 00000020
+    done <<END
+signum softsignum
+signum hard_switch
+muon softmuon
+muon hard_switch_muon
+END
+)
+
+weights_can_be_taken_alone() (
+    does 0 train run.dir=giver checkpoint.every=10
+    cp -r giver/checkpoints/step_00000010 foreign
+    rm foreign/manifest.json foreign/optimizer.safetensors # as it would come from Hugging Face
+    does 0 train run.dir=taker train.init_from=giver/checkpoints/step_00000010 train.init_take=weights
+    does 0 train run.dir=taker2 train.init_from=foreign
+    same_curves taker taker2
+    is "$(figures taker val/loss | head -n 1)" "$(figures giver val/loss | sed -n 2p)"
+    is "$(figures taker step | head -n 1)" 0
+    does 0 train run.dir=fresh train.init_from=giver/checkpoints/step_00000010 optimizer.name=lion
+    has "$work/out" "lion begins with none"
+    is "$(figures fresh step | head -n 1)" 10
+)
+
+what_cannot_be_branched_from_is_refused() (
+    does 0 train run.dir=trunk
+    from=train.init_from=trunk/checkpoints/step_00000020
+    fails 2 "n_embd 32" train run.dir=never model.n_embd=64 "$from"
+    fails 2 "is at step 20, this run ends at step 20" train run.dir=never "$from"
+    fails 2 "trunk is a run; name one of its checkpoints" train run.dir=never train.init_from=trunk
+    fails 4 "gone/config.json" train run.dir=never train.init_from=gone
+    does 0 "$bin/prepare" text --out others --vocab-size 300 --val-frac 0.2
+    fails 3 "train.init_take=weights" train run.dir=never "$from" train.steps=30 data.dir=others
+    poke trunk/checkpoints/step_00000020/model.safetensors 50000 '\001\002\003\004'
+    fails 4 "damaged" train run.dir=never "$from" train.steps=30
+    absent never/metrics.jsonl
+)
+
 a_run_without_checkpoints_leaves_none() (
     does 0 train run.dir=bare checkpoint.save=false
     absent bare/checkpoints

@@ -433,7 +433,7 @@ static void a_forged_manifest_should_be_refused(void **state) {
         {"\"metrics_bytes\"", "\"metrics\""},
         {"\"data\": \"some data\"", "\"data\": \"some data that is longer than any hash\""},
         {"\"age\": 3", "\"age\": -3"},
-        {"\"name\": \"adamw\",\n\t\t\t\"age\"", "\"name\": \"lion\",\n\t\t\t\"age\""},
+        {"\"name\": \"adamw\",\n\t\t\t\"roles\"", "\"name\": \"lion\",\n\t\t\t\"roles\""},
         {"\"optimizer\": [{", "\"optimizer\": [{}, {"},
         {"\"bytes\"", "\"bites\""},
         {"\"time_s\": ", "\"time_s\": -"},

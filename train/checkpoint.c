@@ -157,6 +157,7 @@ bool checkpoint_set_aside(const char *dir, int64_t step, Error *err) {
 /* clang-format off */
 static const Field STATE_FIELDS[] = {
     {"step",          FIELD_INT,  offsetof(CheckpointState, step),              "0", "[0,1e15]", ""},
+    {"begin_step",    FIELD_INT,  offsetof(CheckpointState, begin_step),        "0", "[0,1e15]", ""},
     {"total_steps",   FIELD_INT,  offsetof(CheckpointState, total_steps),       "0", "[0,1e15]", ""},
     {"tokens",        FIELD_INT,  offsetof(CheckpointState, tokens),            "0", "[0,9e15]", ""},
     {"seed",          FIELD_INT,  offsetof(CheckpointState, seed),              "0", "[0,1e15]", ""},
@@ -221,19 +222,30 @@ static bool get_state(const cJSON *root, CheckpointState *state) {
            step_record_parse(cJSON_GetObjectItemCaseSensitive(root, "next_line"), &state->line);
 }
 
-/* Of each group: whose it is, its age, its scalars. */
+static bool covers(const OptimGroup *group, Role role) {
+    for (int t = 0; t < group->tensor_count; t++)
+        if (group->tensors[t].param->role == role) return true;
+    return false;
+}
+
+/* Of each group: its method, whom it updates, its age, its scalars. */
 static bool add_groups(cJSON *root, const Optim *optim) {
     cJSON *groups = cJSON_AddArrayToObject(root, "optimizer");
     bool ok = groups != NULL;
     for (int g = 0; g < optim->group_count && ok; g++) {
         const OptimGroup *group = &optim->groups[g];
         const char *const *names = group->optimizer->scalars;
-        cJSON *entry = cJSON_CreateObject(), *scalars = NULL;
+        cJSON *entry = cJSON_CreateObject();
         ok = cJSON_AddItemToArray(groups, entry) &&
-             cJSON_AddStringToObject(entry, "name", group->optimizer->name) &&
-             add_exact(entry, "age", (double)group->age) &&
-             (scalars = cJSON_AddObjectToObject(entry, "scalars")) != NULL;
-        for (int i = 0; ok && names && names[i]; i++) ok = add_exact(scalars, names[i], group->scalars[i]);
+             cJSON_AddStringToObject(entry, "name", group->optimizer->name);
+        cJSON *roles = cJSON_AddArrayToObject(entry, "roles");
+        for (Role role = 0; role < ROLE_COUNT; role++)
+            if (covers(group, role))
+                ok = ok && cJSON_AddItemToArray(roles, cJSON_CreateString(ROLE_NAMES[role]));
+        ok = ok && add_exact(entry, "age", (double)group->age);
+        cJSON *scalars = cJSON_AddObjectToObject(entry, "scalars");
+        for (int i = 0; names && names[i]; i++) ok = ok && add_exact(scalars, names[i], group->scalars[i]);
+        ok = ok && roles && scalars;
     }
     return ok;
 }
@@ -699,6 +711,14 @@ static bool take(const SafeTensors *file, const char *name, float *to, size_t co
     return true;
 }
 
+/* How many tensors it took, 0 or 1; -1 with err. */
+static int take_padding(const SafeTensors *file, const Param *p, Error *err) {
+    char name[TENSOR_NAME_SIZE];
+    const SafeTensor *t = safetensors_find(file, padding_name(p, name));
+    if (t == NULL || t->count > param_size(p)) return 0;
+    return take(file, name, p->w + param_size(p) - t->count, t->count, err) ? 1 : -1;
+}
+
 static bool take_all(const SafeTensors *file, Optim *optim, Error *err) {
     int taken = 0;
     char name[TENSOR_NAME_SIZE];
@@ -708,10 +728,9 @@ static bool take_all(const SafeTensors *file, Optim *optim, Error *err) {
             if (!take(file, slot_name(group, p, s, name), tensor->slot[s], optim_slot_size(group, p, s),
                       err))
                 return false;
-        const SafeTensor *t = safetensors_find(file, padding_name(p, name));
-        if (t == NULL || t->count > param_size(p)) continue;
-        if (!take(file, name, p->w + param_size(p) - t->count, t->count, err)) return false;
-        taken++;
+        int padding = take_padding(file, p, err);
+        if (padding < 0) return false;
+        taken += padding;
     }
     return taken == file->tensor_count || error_set(err, ERR_CHECKPOINT, "%s: %d tensors where %d belong",
                                                     FILES[OPTIM_FILE], file->tensor_count, taken);
@@ -736,40 +755,116 @@ bool checkpoint_load_optimizer(const Checkpoint *c, Optim *optim, Error *err) {
     return ok;
 }
 
-/* ---- the config ----------------------------------------------------------------------------------- */
-
-/* What changes neither weights nor figures, only how often they are looked at, saved or where. The data itself is
- * compared by what is in it. */
-static bool may_change(const char *key) {
-    static const char *const free_keys[] = {"train.threads", "train.resume", "data.dir",
-                                            "run.dir",       "log.every",    "eval.every"};
-    if (strncmp(key, "checkpoint.", 11) == 0 || strncmp(key, "sample.", 7) == 0) return true;
-    for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
-        if (strcmp(key, free_keys[i]) == 0) return true;
-    return false;
+/* The group of the file that updated `role`. */
+static const cJSON *group_of_role(const Checkpoint *c, Role role) {
+    const cJSON *entry, *name;
+    cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(c->manifest, "optimizer")) {
+        cJSON_ArrayForEach(name, cJSON_GetObjectItemCaseSensitive(entry, "roles")) {
+            if (cJSON_IsString(name) && strcmp(name->valuestring, ROLE_NAMES[role]) == 0) return entry;
+        }
+    }
+    return NULL;
 }
 
-bool checkpoint_check_config(const Checkpoint *c, const char *config_json, Error *err) {
+static bool has_all_slots(const SafeTensors *file, const OptimGroup *group) {
+    char name[TENSOR_NAME_SIZE];
+    for (const OptimTensor *t = group->tensors; t < group->tensors + group->tensor_count; t++)
+        for (int s = 0; s < optimizer_slot_count(group->optimizer); s++) {
+            const SafeTensor *x = safetensors_find(file, slot_name(group, t->param, s, name));
+            if (!x || x->dtype != DTYPE_F32 || x->count != optim_slot_size(group, t->param, s))
+                return false;
+        }
+    return true;
+}
+
+/* All or nothing: half of a method's state with the age of the other half would make its bias corrections wrong. */
+static bool branch_group(const Checkpoint *c, const SafeTensors *file, OptimGroup *group, Error *err) {
+    const cJSON *entry = group_of_role(c, group->tensors[0].param->role);
+    const char *method = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(entry, "name"));
+    char name[TENSOR_NAME_SIZE];
+    double age;
+    if (!method || !get_exact(entry, "age", &age) || !(age >= 0 && age < 0x1p53))
+        return error_set(err, ERR_CHECKPOINT, "%s: no group of parameters has the role %s", c->path,
+                         ROLE_NAMES[group->tensors[0].param->role]);
+    if (strcmp(method, group->optimizer->name) == 0 && !get_group(entry, group))
+        return error_set(err, ERR_CHECKPOINT, "%s: a scalar of %s is missing", c->path, method);
+    group->age = (int64_t)age;
+    for (OptimTensor *t = group->tensors; t < group->tensors + group->tensor_count; t++)
+        for (int s = 0; s < optimizer_slot_count(group->optimizer); s++)
+            if (!take(file, slot_name(group, t->param, s, name), t->slot[s],
+                      optim_slot_size(group, t->param, s), err))
+                return false;
+    return true;
+}
+
+bool checkpoint_branch_optimizer(const Checkpoint *c, Optim *optim, char *taken, size_t size, Error *err) {
+    SafeTensors file;
+    size_t n = 0, bytes = 0;
+    EACH_TENSOR(group, tensor, optim) bytes += param_size(tensor->param) * sizeof(float);
+    if (!open_file(c, OPTIM_FILE, 64 * bytes, &file, err)) return false;
+    bool ok = true;
+    *taken = '\0';
+    for (OptimGroup *group = optim->groups; group < optim->groups + optim->group_count && ok; group++) {
+        bool shared = has_all_slots(&file, group);
+        if (shared) ok = branch_group(c, &file, group, err);
+        if (n < size)
+            n += (size_t)snprintf(taken + n, size - n, "%s%s %s", n ? ", " : "", group->optimizer->name,
+                                  shared ? "goes on with its state" : "begins with none");
+    }
+    EACH_TENSOR(group, tensor, optim) ok = ok && (take_padding(&file, tensor->param, err) >= 0);
+    safetensors_close(&file);
+    return ok;
+}
+
+/* ---- the config ----------------------------------------------------------------------------------- */
+
+/* All but what changes neither weights nor figures, only how often they are looked at or saved, and where. The data itself
+ * is compared by what is in it. */
+static bool must_stay(const char *key) {
+    static const char *const free_keys[] = {"train.threads", "train.resume", "data.dir",
+                                            "run.dir",       "log.every",    "eval.every"};
+    for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
+        if (strcmp(key, free_keys[i]) == 0) return false;
+    return strncmp(key, "checkpoint.", 11) != 0 && strncmp(key, "sample.", 7) != 0;
+}
+
+/* What a branch changes in the method; that it is a branch is known. */
+static bool is_method(const char *key) {
+    return must_stay(key) && strncmp(key, "train.init_", 11) != 0;
+}
+
+/* Those settings for which `counts` is true; with `in_both`, only of those that both configs have. */
+static bool differences(const Checkpoint *c, const char *config_json, bool (*counts)(const char *key),
+                        bool in_both, char *out, size_t size, Error *err) {
     Run runs[2] = {{.config = cJSON_GetObjectItemCaseSensitive(c->manifest, "config")},
                    {.config = cJSON_Parse(config_json)}};
     int count = 0;
-    char keys[2000] = "";
     size_t n = 0;
-    RunDifference *found = runs[1].config ? run_differences(runs, 2, &count, err) : NULL;
-    bool ok = found || runs[1].config || error_set(err, ERR_IO, "out of memory comparing configs");
+    *out = '\0';
+    if (runs[1].config == NULL) return error_set(err, ERR_IO, "out of memory comparing configs");
+    RunDifference *found = run_differences(runs, 2, &count, err);
     for (int i = 0; found && i < count; i++) {
-        if (may_change(found[i].path) || n >= sizeof keys) continue;
         const char *then = found[i].values[0], *now = found[i].values[1];
-        n += (size_t)snprintf(keys + n, sizeof keys - n, "%s%s %.100s, now %.100s", n ? "; " : "",
-                              found[i].path, then ? then : "absent", now ? now : "absent");
+        if (!counts(found[i].path) || (in_both && !(then && now)) || n >= size) continue;
+        n += (size_t)snprintf(out + n, size - n, "%s%s %.100s, now %.100s", n ? "; " : "", found[i].path,
+                              then ? then : "absent", now ? now : "absent");
     }
     run_differences_free(found, count, 2);
     cJSON_Delete(runs[1].config);
-    if (ok && n > 0)
-        return error_set(
-            err, ERR_CONFIG,
-            "%s: the run that was begun has other settings: %s. Set them back, or set run.dir; "
-            "train.resume=never moves that run aside and begins anew",
-            c->path, keys);
-    return ok && found;
+    return found != NULL;
+}
+
+bool checkpoint_differences(const Checkpoint *c, const char *config_json, char *out, size_t size,
+                            Error *err) {
+    return differences(c, config_json, is_method, true, out, size, err);
+}
+
+bool checkpoint_check_config(const Checkpoint *c, const char *config_json, Error *err) {
+    char keys[2000];
+    if (!differences(c, config_json, must_stay, false, keys, sizeof keys, err)) return false;
+    return !*keys ||
+           error_set(err, ERR_CONFIG,
+                     "%s: the run that was begun has other settings: %s. Set them back, or set run.dir; "
+                     "train.resume=never moves that run aside and begins anew",
+                     c->path, keys);
 }

@@ -38,7 +38,8 @@
 /* Where a run stands, beside weights and optimizer. Random numbers are functions of the seed and of what they are for:
  * there is no generator to save. */
 typedef struct CheckpointState {
-    int64_t step; /* updates made */
+    int64_t step;       /* updates made */
+    int64_t begin_step; /* 0, or that of the checkpoint which the run branched from */
     int64_t total_steps, tokens, seed;
     int64_t cursor;            /* of the training data, see loader.h */
     char data[HASH_TEXT_SIZE]; /* which data */
@@ -118,6 +119,15 @@ bool checkpoint_open_model(const Checkpoint *c, const Param *params, int param_c
 /* All state into `optim`, which must be of the same making. Weights come first: this also puts back those rows that pad
  * the model and are not in its file. */
 bool checkpoint_load_optimizer(const Checkpoint *c, Optim *optim, Error *err);
+
+/* For a run that branches off: fills each group of `optim` whose state arrays are all there, under the same names and
+ * sizes, and leaves the others new. Scalars are taken over only between groups of one method. taken: what became of each
+ * group, as a line of text. */
+bool checkpoint_branch_optimizer(const Checkpoint *c, Optim *optim, char *taken, size_t size, Error *err);
+
+/* "key value, now value; ..." for every setting of the method that both have and that is another one. */
+bool checkpoint_differences(const Checkpoint *c, const char *config_json, char *out, size_t size,
+                            Error *err);
 
 /* Renames a checkpoint that is damaged to <name>.damaged, which nothing here reads or removes. */
 bool checkpoint_set_aside(const char *dir, int64_t step, Error *err);

@@ -35,6 +35,9 @@ typedef struct ScheduleSection {
  * checkpoint; it is moved aside; it is continued, or nothing is done. */
 typedef enum { RESUME_AUTO, RESUME_NEVER, RESUME_MUST } ResumeMode;
 
+/* What a run takes from train.init_from. */
+typedef enum { INIT_ALL, INIT_WEIGHTS } InitTake;
+
 typedef struct TrainSection {
     int64_t steps, tokens; /* the budget: exactly one of steps, tokens, epochs is set (> 0) */
     double epochs;
@@ -42,8 +45,10 @@ typedef struct TrainSection {
     int64_t grad_accum; /* micro-batches a step */
     double grad_clip;   /* global norm; 0 = off */
     int64_t seed;
-    int64_t threads; /* 0: one per available core */
-    int resume;      /* ResumeMode */
+    int64_t threads;                /* 0: one per available core */
+    int resume;                     /* ResumeMode */
+    char init_from[FIELD_TEXT_MAX]; /* "": weights are drawn at random */
+    int init_take;                  /* InitTake */
 } TrainSection;
 
 typedef struct EvalSection {

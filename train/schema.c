@@ -42,6 +42,11 @@ static const Field train_fields[] = {
     KEY(CHOICE, TrainSection, resume, "auto", "auto|never|must",
         "an unfinished run in run.dir is continued from its last checkpoint (auto), moved aside (never), or "
         "has to be there (must)"),
+    KEY(TEXT, TrainSection, init_from, "", "",
+        "folder to begin from: a checkpoint of another run, or a GPT-2 of Hugging Face; empty = random weights"),
+    KEY(CHOICE, TrainSection, init_take, "all", "all|weights",
+        "from a checkpoint: weights, step, data position and the state that both optimizers keep, or only "
+        "weights"),
     {0}};
 
 static const Field eval_fields[] = {
