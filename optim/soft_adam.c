@@ -8,7 +8,6 @@
  * spread are let go first; at tau = 1 it is Adam but for the map. Source: none, this program's own, after a
  * suggestion of readers of arXiv 2605.31371. The statistics are of n, of all tensors of the group.
  */
-#include "core/denormals.h"
 #include "core/memory.h"
 #include "optim/adam.h"
 #include "optim/elementwise.h"
@@ -33,32 +32,37 @@ static const char *check(const void *hyper) {
     return temperature_check(&((const SoftAdam *)hyper)->temperature);
 }
 
-/* n as `update` will compute it. */
-static void fill_ratios(const OptimGroup *group, const OptimTensor *tensor, float *n) {
-    const AdamRule rule = adam_rule(&((const SoftAdam *)group->hyper)->adam, group->age);
-    const float *m = tensor->slot[0], *v = tensor->slot[1], *g = tensor->param->g;
-    const size_t size = param_size(tensor->param);
-#pragma omp parallel num_threads(group->threads) if (size > 1 << 16)
-    {
-        denormals_flush();
-#pragma omp for
-        for (size_t i = 0; i < size; i++)
-            n[i] = adam_ratio(rule, adam_m(rule, m[i], g[i]), adam_v(rule, v[i], g[i]));
+/* Brings all averages up to date before the statistics are taken, and leaves n, to which the temperature is
+ * fitted, in place of the gradients; at other steps `update` does all. */
+static void observe(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    const SoftAdam *h = group->hyper;
+    if (!temperature_is_due(group, &h->temperature)) return;
+    const AdamRule rule = adam_rule(&h->adam, group->age);
+    float *restrict m = tensor->slot[0], *restrict v = tensor->slot[1], *restrict g = tensor->param->g;
+    for (size_t i = piece->begin; i < piece->end; i++) {
+        m[i] = adam_m(rule, m[i], g[i]);
+        v[i] = adam_v(rule, v[i], g[i]);
+        g[i] = adam_ratio(rule, m[i], v[i]);
     }
 }
 
-/* Once in a run, with room for all n of the group. */
+/* Of this step, or of what `observe` has left of it: averages stay, n is what it was. */
+static AdamRule rule_of(const OptimGroup *group) {
+    AdamRule rule = adam_rule(&((const SoftAdam *)group->hyper)->adam, group->age);
+    bool observed = group->scalars[SCALAR_MEASURED_STEP] == (double)group->step;
+    if (observed) rule.b1 = rule.b2 = 1, rule.rest1 = rule.rest2 = 0;
+    return rule;
+}
+
 static bool measure(OptimGroup *group, Error *err) {
-    size_t size = 0;
-    for (int i = 0; i < group->tensor_count; i++) size += param_size(group->tensors[i].param);
-    float *all = memory_alloc(size, sizeof *all, "statistics of the update", err), *n = all;
-    if (all == NULL) return false;
+    SamplePart *parts = memory_alloc((size_t)group->tensor_count, sizeof *parts, "statistics", err);
+    if (parts == NULL) return false;
     for (int i = 0; i < group->tensor_count; i++) {
-        fill_ratios(group, &group->tensors[i], n);
-        n += param_size(group->tensors[i].param);
+        const Param *p = group->tensors[i].param;
+        parts[i] = (SamplePart){.x = p->g, .count = param_size(p)};
     }
-    temperature_measure(group, &(SamplePart){.x = all, .count = size}, 1);
-    memory_free(all);
+    temperature_measure(group, parts, group->tensor_count);
+    memory_free(parts);
     return true;
 }
 
@@ -104,7 +108,7 @@ static inline __attribute__((always_inline)) void apply(SoftMap map, double tau,
                                                         const OptimTensor *tensor,
                                                         const OptimPiece *piece) {
     const SoftAdam *h = group->hyper;
-    const AdamRule rule = adam_rule(&h->adam, group->age);
+    const AdamRule rule = rule_of(group);
     step(map, (float)tau, rule, tensor, piece);
     double least = soft_map_saturation(map, h->temperature.eps) / tau;
     if (group->measure) count(map, tau, (float)least, rule, tensor, piece);
@@ -129,7 +133,7 @@ const Optimizer optimizer_soft_adam = {
                 "W <- (1 - lr wd) W - lr map(tau n)",
     .source = "this program; the map and the schedule are those of arXiv 2605.31371",
     .differs = "",
-    .cost = "one pass: reads 16 bytes a weight, writes 12; statistics once, with room for all n",
+    .cost = "one pass: reads 16 bytes a weight, writes 12; statistics once",
     .lr = 3e-4,
     .weight_decay = 0.1,
     .scale = SCALE_IGNORED,
@@ -139,6 +143,7 @@ const Optimizer optimizer_soft_adam = {
     .roles = ROLES_ALL,
     .slots = (const char *const[]){"m", "v", NULL},
     .scalars = (const char *const[]){TEMPERATURE_SCALARS, NULL},
+    .observe = observe,
     .agree = agree,
     .update = update,
 };

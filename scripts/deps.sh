@@ -22,6 +22,7 @@ omp:clang           libomp-dev       OpenMP for clang
 clang-tidy          clang-tidy       static analysis
 cppcheck            cppcheck         static analysis
 shellcheck          shellcheck       static analysis of shell scripts
+python3             python3          computes the float64 references anew
 "
 
 is_there() {

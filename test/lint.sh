@@ -40,6 +40,26 @@ docs() {
     for name in config optimizers; do
         ./train_gpt --docs-$name | diff docs/$name.md - || { echo "docs/$name.md is stale; type make docs"; return 1; }
     done
+    sed -n '/^```c$/,/^```$/p' docs/adding_an_optimizer.md | sed '1d;$d' | diff - optim/lion.c ||
+        { echo "docs/adding_an_optimizer.md does not quote optim/lion.c as it is"; return 1; }
+}
+
+# Every optimizer matches a recorded trajectory, and every recorded one is followed by some test.
+goldens() {
+    missing=$(list_goldens)
+    [ -z "$missing" ] || { echo "$missing"; return 1; }
+}
+list_goldens() {
+    sed -n 's/^ *X(\([a-z_0-9]*\)).*/\1/p' optim/optim.c | while read -r name; do
+        grep -qE "\"$name\", \"" test/test_*.c || echo "$name: no test names it beside a trajectory"
+    done
+    for file in test/golden/optim/*.json; do
+        name=$(basename "$file" .json)
+        grep -q "$name" test/test_*.c || case $name in
+        family_*) ;; # their names are put together from the maps'
+        *) echo "$file: no test reads it" ;;
+        esac
+    done
 }
 
 # Left out: checks that are wrong about va_list, OpenMP and macros that declare, or that are a matter of taste.
@@ -55,6 +75,8 @@ check "include rule" includes
 check "gcc without warnings" make -s BUILD=lint-gcc CC=gcc WERROR=-Werror build-all
 check "clang without warnings" make -s BUILD=lint-clang CC=clang WERROR=-Werror build-all
 check "generated docs are current" docs
+check "recorded trajectories are used" goldens
+check "references give the recorded trajectories" python3 scripts/optim_reference.py --check
 check "cppcheck" cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,performance,portability \
     --suppress=missingIncludeSystem --suppress=ctuuninitvar --suppress=invalidFunctionArg --suppress=invalidPointerCast -I. train_gpt.c core model optim data train scripts
 check "clang-tidy" tidy

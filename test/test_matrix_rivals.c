@@ -10,6 +10,7 @@ static void recorded_trajectories_should_be_followed(void **state) {
     } rows[] = {
         {"soap", "soap", "decay_last=true frequency=4", 0.01, 0.1},
         {"soap_decay_first", "soap", "frequency=4", 0.01, 0.1},
+        {"soap_eps", "soap", "decay_last=true frequency=4 eps=0.1", 0.01, 0.1},
         {"soap_normalized", "soap", "beta1=0.9 shampoo_beta=0.9 frequency=5 normalize=true", 0.01, 0},
         {"soap_one_sided", "soap", "decay_last=true frequency=3 max_dim=4", 0.01, 0.1},
         {"scion_constrained", "scion", "coefficients=converged", 0x1p-12, 1},
@@ -18,6 +19,8 @@ static void recorded_trajectories_should_be_followed(void **state) {
         {"normuon_official", "normuon", "coefficients=converged", 0.01, 0.1},
         {"normuon_paper", "normuon", "coefficients=converged nesterov=false scale=rms norm=polar", 0.01,
          0.1},
+        {"normuon_eps", "normuon", "coefficients=converged nesterov=false scale=rms norm=polar eps=0.1",
+         0.01, 0.1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char path[128];
