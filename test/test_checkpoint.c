@@ -91,7 +91,7 @@ static void scramble_all(World *w, uint64_t seed) {
         scramble(w->model.params[i].w, param_size(&w->model.params[i]), seed++);
     for (int g = 0; g < w->optim.group_count; g++) {
         OptimGroup *group = &w->optim.groups[g];
-        group->age = 3 + g;
+        group->age = 3 + g + (int)(seed % 7);
         for (int t = 0; t < group->tensor_count; t++)
             for (int s = 0; s < optimizer_slot_count(group->optimizer); s++)
                 scramble(group->tensors[t].slot[s], optim_slot_size(group, group->tensors[t].param, s),

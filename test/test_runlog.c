@@ -367,6 +367,77 @@ static void half_a_line_should_be_taken_back_when_the_disk_is_full(void **state)
     assert_true(runlog_step(&run, &r, &err));
 }
 
+/* ---------------------------------------------------------------------------------------------------- going on */
+
+/* A run with a mark behind step 2, a line and a sample more, stopped. */
+static RunLogMark stopped_run(void) {
+    RunLogMark mark;
+    must_open(dir);
+    for (int step = 0; step <= 3; step++) {
+        StepRecord r = record_at(step);
+        r.val_loss = step == 1 ? 2.5 : 3;
+        r.forward_s = 0.5;
+        assert_true(runlog_step(&run, &r, &err) && runlog_sample(&run, step, "text", 4, &err));
+        if (step == 2) assert_true(runlog_mark(&run, &mark, &err));
+    }
+    assert_true(runlog_finish(&run, "stopped", &err));
+    runlog_close(&run);
+    return mark;
+}
+
+static void a_log_should_go_on_behind_its_mark(void **state) {
+    (void)state;
+    RunLogMark mark = stopped_run();
+    size_t metrics = (size_t)mark.metrics_bytes, samples = (size_t)mark.samples_bytes;
+    char before[4096];
+    strcpy(before, read_text("metrics.jsonl"));
+    assert_true(runlog_lock(&run, dir, &err));
+    if (!runlog_continue(&run, &config, "again", 5, 2, &mark, &err)) fail_msg("%s", err.text);
+    assert_int_equal(strlen(read_text("metrics.jsonl")), metrics);
+    assert_memory_equal(read_text("metrics.jsonl"), before, metrics);
+    assert_int_equal(strlen(read_text("samples.txt")), samples);
+    assert_null(read_text("summary.json"));
+    assert_int_equal(run.last.step, 2);
+    assert_true(run.best_val_loss == 2.5 && run.best_val_step == 1 && run.last.forward_s == 1.5);
+
+    StepRecord r = record_at(3);
+    assert_true(runlog_step(&run, &r, &err));
+    assert_non_null(strstr(read_text("metrics.jsonl") + metrics, "{\"step\":3,"));
+    cJSON *machine = read_json("machine.json");
+    const cJSON *list = cJSON_GetObjectItem(machine, "continued"), *now = cJSON_GetArrayItem(list, 0);
+    assert_int_equal(cJSON_GetArraySize(list), 1);
+    assert_string_equal(text_of(machine, "command"), "./train_gpt a \"b\"");
+    assert_string_equal(text_of(now, "command"), "again");
+    assert_true(number_of(now, "at_step") == 2 && number_of(now, "threads") == 5);
+    cJSON_Delete(machine);
+}
+
+static void a_log_shorter_than_its_mark_should_be_refused(void **state) {
+    (void)state;
+    RunLogMark mark = stopped_run();
+    assert_true(runlog_lock(&run, dir, &err));
+    mark.metrics_bytes = 100000;
+    assert_false(runlog_continue(&run, &config, "again", 5, 2, &mark, &err));
+    assert_int_equal(err.code, ERR_CHECKPOINT);
+    mark.metrics_bytes = 10; /* of an older checkpoint; the lock is still ours */
+    assert_true(runlog_continue(&run, &config, "again", 5, 2, &mark, &err));
+}
+
+static void only_what_ended_by_itself_should_count_as_ended(void **state) {
+    (void)state;
+    const char *outcomes[] = {"finished", "diverged", "stopped", "failed"};
+    for (int i = 0; i < 4; i++) {
+        must_open(dir);
+        assert_true(runlog_is_unfinished(&run)); /* as after a kill */
+        assert_true(runlog_finish(&run, outcomes[i], &err));
+        assert_int_equal(runlog_is_unfinished(&run), i >= 2);
+        runlog_close(&run);
+    }
+    snprintf(dir, sizeof dir, "%s/runs/none", folder);
+    assert_true(runlog_lock(&run, dir, &err));
+    assert_false(runlog_is_unfinished(&run));
+}
+
 static void closing_twice_or_after_a_failure_should_be_harmless(void **state) {
     (void)state;
     assert_false(opens("/dev/null"));
@@ -403,6 +474,9 @@ int main(void) {
         TEST(samples_should_be_appended_byte_by_byte),
         TEST(a_summary_should_tell_final_and_best_loss_and_times),
         TEST(a_run_that_did_not_finish_should_say_so),
+        TEST(a_log_should_go_on_behind_its_mark),
+        TEST(a_log_shorter_than_its_mark_should_be_refused),
+        TEST(only_what_ended_by_itself_should_count_as_ended),
         TEST(an_earlier_run_should_be_moved_aside_never_overwritten),
         TEST(a_free_number_should_be_found_and_strangers_left_alone),
         TEST(the_second_writer_should_lose_having_written_nothing),
