@@ -44,6 +44,7 @@ LIB_OBJ  = $(patsubst %.c,$(OUT)/%.o,$(filter-out $(MAINS),$(wildcard core/*.c m
 LIB      = $(OUT)/libtrain_gpt.a
 TESTS    = $(patsubst test/%.c,$(OUT)/bin/%,$(wildcard test/test_*.c))
 FUZZERS  = $(patsubst test/fuzz/%.c,$(OUT)/bin/%,$(wildcard test/fuzz/fuzz_*.c))
+FAULTS   = $(patsubst test/faults/%.c,$(OUT)/bin/%,$(wildcard test/faults/fault_*.c))
 REPLAYS  = $(FUZZERS:$(OUT)/bin/%=$(OUT)/bin/test_%)
 
 all: $(PROGRAMS) ## build the programs (the default)
@@ -69,7 +70,9 @@ $(FUZZERS): $(OUT)/bin/%: $(OUT)/test/fuzz/%.o
 $(FUZZERS): LINK_FLAGS = -fsanitize=fuzzer
 $(OUT)/bin/fuzz_checkpoint $(OUT)/bin/test_fuzz_checkpoint: LINK_FLAGS += -Wl,--wrap=hash_bytes
 
-$(BINARIES) $(TESTS) $(REPLAYS) $(FUZZERS): $(LIB)
+$(FAULTS): $(OUT)/bin/%: $(OUT)/test/faults/%.o $(OUT)/test/faults/world.o $(OUT)/test/faults/crash.o
+
+$(BINARIES) $(TESTS) $(REPLAYS) $(FUZZERS) $(FAULTS): $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(CC) $(MODE) $(LINK_FLAGS) -fopenmp $(filter %.o,$^) $(LIB) $(LIBS) -o $@
 
@@ -113,6 +116,18 @@ fuzz: ## let libFuzzer look for files that break their readers (FUZZ_S=600: seco
 	@test/fuzz.sh build/fuzz/bin $(FUZZ_S) $(FUZZ)
 fuzzers: $(FUZZERS)
 
+FAULT_TIER = 1
+faults: ## let every call fail, kill a run a thousand times: nothing may be lost (faults-long: ten thousand times)
+	@$(MAKE) -s fault-programs
+	@$(MAKE) -s BUILD=asan fault-programs
+	@test/faults.sh $(FAULT_TIER)
+faults-long: FAULT_TIER = 10
+faults-long: faults
+fault-programs: $(FAULTS) $(OUT)/bin/faults.so $(OUT)/bin/train_gpt $(OUT)/bin/prepare
+$(OUT)/bin/faults.so: test/faults/shim.c
+	@mkdir -p $(@D)
+	$(call say,CC) $(CC) -std=gnu11 -O1 -g -D_GNU_SOURCE $(WARN) -fPIC -shared $< -o $@
+
 toys: toy ## the toy problems of arXiv 2605.06615: published numbers beside ours
 	./toy
 
@@ -141,7 +156,8 @@ help: ## this list
 
 clean: ## remove everything that was built (data/ and runs/ stay)
 	rm -rf build $(PROGRAMS)
-.PHONY: deps quickstart test fuzz fuzzers toys docs lint bench bench-optim bench-peers help clean
+.PHONY: deps quickstart test fuzz fuzzers faults faults-long fault-programs toys docs lint bench bench-optim bench-peers help clean
 
 -include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d) \
-         $(FUZZERS:$(OUT)/bin/%=$(OUT)/test/fuzz/%.d) $(OUT)/test/fuzz/replay.d
+         $(FUZZERS:$(OUT)/bin/%=$(OUT)/test/fuzz/%.d) $(OUT)/test/fuzz/replay.d \
+         $(FAULTS:$(OUT)/bin/%=$(OUT)/test/faults/%.d) $(OUT)/test/faults/world.d $(OUT)/test/faults/crash.d

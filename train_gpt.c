@@ -200,7 +200,7 @@ static char *make_sample(Session *s, int64_t step, size_t *size, Error *err) {
         const char *bytes = tokenizer_token(s->tokenizer, tokens[i], &length);
         fwrite(bytes, 1, length, out);
     }
-    if (out && fclose(out) != 0 && ok) ok = error_set(err, ERR_IO, "sample: out of memory");
+    if (out && (fclose(out) != 0 || !text) && ok) ok = error_set(err, ERR_IO, "sample: out of memory");
     if (!ok) free(text), text = NULL;
     memory_free(logits), memory_free(ids), memory_free(tokens);
     return text;

@@ -112,7 +112,9 @@ cJSON *json_parse(const char *text, size_t length, const char *name, ErrorCode c
     const char *fault = find_fault(text, length, &at);
     if (fault) return fail_at(text, at, fault, name, code, err);
 
+    errno = 0;
     cJSON *root = cJSON_ParseWithLengthOpts(text, length + 1, &at, false);
+    if (!root && errno == ENOMEM) return error_set(err, ERR_IO, "%s: out of memory", name), NULL;
     if (!root) return fail_at(text, at, length ? "JSON syntax error" : "empty, not JSON", name, code, err);
     at += strspn(at, " \t\r\n");
     if (*at) {
@@ -130,10 +132,10 @@ cJSON *json_read(const char *path, size_t limit_bytes, ErrorCode code, Error *er
     char *text = malloc(limit_bytes + 2);
     FILE *file = text ? fopen(path, "rb") : NULL;
     if (!file) {
-        error_set(err, code, "%s: %s", path, strerror(errno));
+        error_set(err, errno == ENOMEM || errno == EIO ? ERR_IO : code, "%s: %s", path, strerror(errno));
     } else {
         size_t length = fread(text, 1, limit_bytes + 1, file);
-        if (ferror(file)) error_set(err, code, "%s: %s", path, strerror(errno));
+        if (ferror(file)) error_set(err, errno == EISDIR ? code : ERR_IO, "%s: %s", path, strerror(errno));
         else if (length > limit_bytes) error_set(err, code, "%s: larger than %zu bytes", path, limit_bytes);
         else {
             text[length] = '\0';

@@ -114,9 +114,11 @@ static bool parse(SafeTensors *file, const char *path, Error *err) {
     file->header = json_parse(text, (size_t)length, path, ERR_CHECKPOINT, err);
     memory_free(text);
     if (file->header == NULL) return false;
+    errno = 0; /* ENOMEM is no fault of the file's */
     if (!is_plain_object(file->header))
-        return error_set(err, ERR_CHECKPOINT, "%s: the header is not an object with one entry a tensor",
-                         path);
+        return error_set(err, errno == ENOMEM ? ERR_IO : ERR_CHECKPOINT,
+                         "%s: the header is not an object with one entry a tensor%s", path,
+                         errno == ENOMEM ? ", or memory ran out" : "");
     file->tensors =
         memory_alloc((size_t)cJSON_GetArraySize(file->header) + 1, sizeof *file->tensors, path, err);
     if (file->tensors == NULL) return false;
@@ -127,9 +129,9 @@ static bool parse(SafeTensors *file, const char *path, Error *err) {
         SafeTensor *t = &file->tensors[file->tensor_count];
         size_t begin, end;
         if (!parse_tensor(t, entry, &begin, &end) || end > data_size)
-            return error_set(err, ERR_CHECKPOINT,
-                             "%s: tensor %s: dtype, shape and data_offsets do not fit each other", path,
-                             entry->string);
+            return error_set(err, errno == ENOMEM ? ERR_IO : ERR_CHECKPOINT,
+                             "%s: tensor %s: dtype, shape and data_offsets do not fit each other%s", path,
+                             entry->string, errno == ENOMEM ? ", or memory ran out" : "");
         t->data = data + begin;
         file->tensor_count++;
     }

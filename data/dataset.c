@@ -66,8 +66,11 @@ bool dataset_info(const char *dir, DatasetInfo *info, Error *err) {
                          dir);
     char *text = file_read(path, INFO_MAX_BYTES, &length, err);
     if (text == NULL) return false;
+    errno = 0;
     cJSON *json = cJSON_ParseWithLengthOpts(text, length + 1, NULL, true);
+    bool out_of_memory = json == NULL && errno == ENOMEM;
     free(text);
+    if (out_of_memory) return error_set(err, ERR_IO, "%s: out of memory", path);
     bool done = cJSON_IsObject(json)
                     ? info_parse(json, path, info, err)
                     : error_set(err, ERR_DATA, "%s: not a JSON object; run prepare again", path);

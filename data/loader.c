@@ -267,7 +267,8 @@ bool loader_identity(const Loader *loader, char hash[HASH_TEXT_SIZE], Error *err
     FILE *out = open_memstream(&text, &size);
     bool ok = out != NULL || error_set(err, ERR_IO, "out of memory reading the shards");
     for (int i = 0; ok && i < loader->shard_count; i++) ok = print_identity(out, &loader->shards[i], err);
-    if (out && fclose(out) != 0 && ok) ok = error_set(err, ERR_IO, "out of memory reading the shards");
+    if (out && (fclose(out) != 0 || !text) && ok)
+        ok = error_set(err, ERR_IO, "out of memory reading the shards");
     if (ok) hash_bytes(text, size, hash);
     free(text);
     return ok;

@@ -9,6 +9,7 @@
 #include "data/tokenizer_build.h"
 
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <glob.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -222,10 +223,12 @@ static int64_t count_lines(const char *text) {
 /* --- whole files --- */
 
 static cJSON *parse_object(const char *text, size_t length, Error *err) {
+    errno = 0;
     cJSON *json = cJSON_ParseWithLengthOpts(text, length + 1, NULL, true);
     if (cJSON_IsObject(json)) return json;
+    if (json == NULL && errno == ENOMEM) error_set(err, ERR_IO, "out of memory");
+    else error_set(err, ERR_DATA, "not a JSON object");
     cJSON_Delete(json);
-    error_set(err, ERR_DATA, "not a JSON object");
     return NULL;
 }
 

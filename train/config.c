@@ -23,6 +23,7 @@ typedef struct Problems {
     char text[3600]; /* "\n  problem" each */
     size_t length;
     int count, shown;
+    bool out_of_memory;
 } Problems;
 
 static void problem(Problems *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -42,6 +43,11 @@ static void problem(Problems *p, const char *format, ...) {
     p->shown++;
 }
 
+static void problem_memory(Problems *p, const char *path) {
+    p->out_of_memory = true;
+    problem(p, "%s: out of memory", path);
+}
+
 static bool given_up(const Problems *p) {
     return p->count >= PROBLEMS_MAX;
 }
@@ -49,9 +55,10 @@ static bool given_up(const Problems *p) {
 /* One problem stays one line. */
 static bool report(const Problems *p, const char *path, Error *err) {
     if (p->count == 0) return true;
-    if (p->count == 1) return error_set(err, ERR_CONFIG, "%.200s: %s", path, p->text + 3);
-    return error_set(err, ERR_CONFIG, "%.200s: %d problems%s%s%s", path, p->count,
-                     given_up(p) ? " or more" : "", p->text, p->shown < p->count ? "\n  ..." : "");
+    ErrorCode code = p->out_of_memory ? ERR_IO : ERR_CONFIG;
+    if (p->count == 1) return error_set(err, code, "%.200s: %s", path, p->text + 3);
+    return error_set(err, code, "%.200s: %d problems%s%s%s", path, p->count, given_up(p) ? " or more" : "",
+                     p->text, p->shown < p->count ? "\n  ..." : "");
 }
 
 /* ------------------------------------------------------------------------------------------------- values */
@@ -236,7 +243,7 @@ static bool read_choice(Problems *p, const char *path, const cJSON *object, cons
                                 .lr = o->lr,
                                 .weight_decay = o->weight_decay};
     if (!choice->hyper) {
-        problem(p, "%s: out of memory", path);
+        problem_memory(p, path);
         return false;
     }
     field_defaults(o->fields, choice->hyper);
@@ -345,7 +352,10 @@ static void apply_override(Problems *p, cJSON *root, const char *word) {
     for (; (dot = strchr(key, '.')); key = dot + 1) {
         *dot = '\0';
         cJSON *child = cJSON_GetObjectItemCaseSensitive(root, key);
-        if (!child) child = cJSON_AddObjectToObject(root, key);
+        if (!child && !(child = cJSON_AddObjectToObject(root, key))) {
+            problem_memory(p, key);
+            return;
+        }
         if (!cJSON_IsObject(child)) {
             problem(p, "%.*s: there is no such key", (int)(equals - word), word);
             return;
@@ -356,9 +366,10 @@ static void apply_override(Problems *p, cJSON *root, const char *word) {
     bool there = cJSON_GetObjectItemCaseSensitive(root, key) != NULL;
     bool done = there ? cJSON_ReplaceItemInObjectCaseSensitive(root, key, value)
                       : cJSON_AddItemToObject(root, key, value);
-    if (done) return;
-    cJSON_Delete(value);
-    problem(p, "%s: out of memory", key);
+    if (done && value->string) return;
+    cJSON_Delete(done ? cJSON_DetachItemViaPointer(root, value)
+                      : value); /* cJSON may replace by one without a name */
+    problem_memory(p, key);
 }
 
 /* Was nothing in this section refused? Refused fields hold defaults, from which nothing should be concluded. */

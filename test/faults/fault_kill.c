@@ -1,0 +1,83 @@
+/* fault_kill.c: kill -9 loses nothing that was saved, and the run that goes on ends as if it had never been killed.
+ *
+ *     build/release/bin/fault_kill          a thousand random kills, and one at every call that a save makes
+ *     build/release/bin/fault_kill 10       ten thousand */
+#include "test/faults/world.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+static double clock_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* At any moment of a life; half of the lives save after each step, so that most of their time is a save's. */
+static bool live_and_die(const char *run, double life_s) {
+    char dir[64];
+    snprintf(dir, sizeof dir, "run.dir=%s", run);
+    pid_t process = launch(dir, random_below(2) ? "checkpoint.every=1" : "checkpoint.every=5",
+                           random_below(2) ? "train.threads=1" : "train.threads=2", NULL);
+    usleep((useconds_t)(1e6 * life_s * random_below(1000000) / 1e6));
+    kill(process, SIGKILL);
+    int status = ended(process);
+    CHECK(status == 0 || status == 128 + SIGKILL, "exit status %d", status);
+    CHECK(!file_has("err", "warning") && !file_has("err", "error"), "it complains");
+    return status == 0 || file_has("killed/summary.json", "\"finished\":\ttrue") ||
+           file_has("killed/summary.json", "\"finished\": true");
+}
+
+static void a_run_killed_at_random_ends_as_if_it_had_not_been(void) {
+    int kills = 0, saving = 0, runs = 0;
+    double start = clock_s();
+    CHECK(train("run.dir=timed", NULL) == 0, "it does not run");
+    double life_s = clock_s() - start;
+    for (; kills < 1000 * world_scale; runs++) {
+        int saved = 0;
+        world_context("run %d, kill %d, saved step %d", runs, kills, saved);
+        while (!live_and_die("killed", life_s)) {
+            kills++;
+            saving += is_saving("killed");
+            CHECK(newest_step("killed") >= saved, "step %d was saved, now %d is the newest", saved,
+                  newest_step("killed"));
+            saved = newest_step("killed");
+            world_context("run %d, kill %d, saved step %d", runs, kills, saved);
+        }
+        check_same_end("whole", "killed", 60);
+        shell("rm -rf killed killed.*");
+    }
+    printf("    %d kills, %d of them while a checkpoint was half written; %d runs\n", kills, saving, runs);
+    CHECK(saving * 10 > kills, "too few kills hit a save");
+}
+
+/* A save keeps one checkpoint only: between two there is no moment without one. */
+static void a_kill_at_any_call_of_a_save_loses_nothing(void) {
+    static const char *const hows[] = {"FAULT_HOW=kill", "FAULT_HOW=torn"};
+    char at[64];
+    world_set("train.steps=15 checkpoint.keep_last=1");
+    CHECK(train("run.dir=short", NULL) == 0, "it does not run");
+    int calls = count_calls("/checkpoints");
+    for (int call = 1; call <= calls; call++)
+        for (int how = 0; how < 2; how++) {
+            world_context("%s at call %d of %d", hows[how], call, calls);
+            snprintf(at, sizeof at, "FAULT_AT=%d", call);
+            int status = train("run.dir=cut", "FAULT_PATH=/checkpoints", at, hows[how], NULL);
+            CHECK(status == 128 + SIGKILL, "exit status %d", status);
+            int saved = newest_step("cut");
+            CHECK(saved >= 5 || call < calls / 2, "nothing is saved any more");
+            check_goes_on("cut", "short", 15);
+            CHECK(!file_has("err", "warning"), "it warns");
+            shell("rm -rf cut cut.*");
+        }
+    printf("    %d calls\n", calls);
+}
+
+int main(int argc, char **argv) {
+    world_begin(argc, argv);
+    TEST(a_run_killed_at_random_ends_as_if_it_had_not_been);
+    TEST(a_kill_at_any_call_of_a_save_loses_nothing);
+    return world_end();
+}

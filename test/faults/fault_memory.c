@@ -1,0 +1,85 @@
+/* fault_memory.c: an allocation that fails, whichever it is, ends the run with an error and exit status 1, or does not
+ * matter; nothing crashes, nothing leaks (in the asan build, which looks), and the run can be gone on with.
+ *
+ *     build/asan/bin/fault_memory        one allocation of each kind: what the same chain of functions asks for
+ *     build/asan/bin/fault_memory 2      every allocation */
+#include "test/faults/world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Allocation {
+    long number;
+    unsigned long long stack; /* which functions asked for it */
+} Allocation;
+
+static int by_stack(const void *x, const void *y) {
+    const Allocation *a = x, *b = y;
+    if (a->stack != b->stack) return a->stack < b->stack ? -1 : 1;
+    return (a->number > b->number) - (a->number < b->number);
+}
+
+/* Of those that the same functions ask for, the first; in the long tier all. */
+static Allocation *list_allocations(int *chosen, int *count) {
+    enum { MOST = 20000 };
+    Allocation *all = calloc(MOST, sizeof *all);
+    FILE *f = fopen("allocations", "r");
+    for (*count = 0; f && all && *count < MOST; (*count)++)
+        if (fscanf(f, "%ld %llx", &all[*count].number, &all[*count].stack) != 2) break;
+    if (f) fclose(f);
+    CHECK(all && *count > 1000 && *count < MOST, "%d allocations", *count);
+    qsort(all, (size_t)*count, sizeof *all, by_stack);
+    *chosen = 0;
+    for (int i = 0; i < *count; i++)
+        if (world_scale > 1 || i == 0 || all[i].stack != all[*chosen - 1].stack) all[(*chosen)++] = all[i];
+    return all;
+}
+
+/* `prepare`: what is in the run's directory beforehand. */
+static void sweep(const char *prepare) {
+    char fault[64];
+    int ends[2] = {0}, chosen, count;
+    shell("%s; rm -f allocations", prepare);
+    CHECK(train("run.dir=run", "FAULT_ALLOC_LOG=allocations", NULL) == 0, "it does not run");
+    Allocation *list = list_allocations(&chosen, &count);
+    for (int i = 0; i < chosen; i++) {
+        world_context("allocation %ld of %d", list[i].number, count);
+        snprintf(fault, sizeof fault, "FAULT_ALLOC=%ld", list[i].number);
+        shell("rm -rf run run.*; %s", prepare);
+        int status = train("run.dir=run", fault, NULL);
+        CHECK(status == 0 || status == 1, "exit status %d", status);
+        CHECK(status == 0 || count_lines("err", "") > 0, "not a word on stderr");
+        CHECK(system("ls -d run/checkpoints/*.damaged >err 2>&1") != 0, "a sound checkpoint is set aside");
+        ends[status]++;
+        if (status == 0) check_same_end("short", "run", 4);
+        else if (i % 10 == 0) check_goes_on("run", "short", 4);
+    }
+    free(list);
+    printf("    %d of %d allocations: %d errors, %d of no consequence\n", chosen, count, ends[1], ends[0]);
+}
+
+static void begin(void) {
+    world_set("train.steps=4 checkpoint.every=2 checkpoint.keep_last=1 eval.every=3 sample.every=3");
+    CHECK(train("run.dir=short", NULL) == 0, "it does not run");
+}
+
+static void a_failed_allocation_ends_a_new_run_cleanly(void) {
+    begin();
+    sweep("true");
+}
+
+static void a_failed_allocation_ends_a_continued_run_cleanly(void) {
+    begin();
+    CHECK(train("run.dir=base", "FAULT_PATH=/base/metrics.jsonl", "FAULT_KINDS=write", "FAULT_AT=4",
+                "FAULT_HOW=TERM", NULL) == 75,
+          "it does not stop");
+    sweep("rm -rf run; cp -r base run");
+}
+
+int main(int argc, char **argv) {
+    world_begin(argc, argv);
+    TEST(a_failed_allocation_ends_a_new_run_cleanly);
+    TEST(a_failed_allocation_ends_a_continued_run_cleanly);
+    return world_end();
+}
