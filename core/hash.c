@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define READ_BYTES ((size_t)1 << 20)
+#define READ_BYTES ((size_t)4 << 20) /* so large that memory_alloc aligns it to pages */
 
 static char *text_of(XXH128_hash_t hash, char out[HASH_TEXT_SIZE]) {
     snprintf(out, HASH_TEXT_SIZE, "%016llx%016llx", (unsigned long long)hash.high64,
@@ -24,11 +24,15 @@ char *hash_bytes(const void *bytes, size_t size, char out[HASH_TEXT_SIZE]) {
 
 /* false with errno. */
 static bool hash_open_file(int fd, XXH3_state_t *state, void *buffer, size_t *size) {
+    bool direct = fcntl(fd, F_SETFL, O_DIRECT) == 0;
     ssize_t got;
     XXH3_128bits_reset(state);
-    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     for (*size = 0; (got = read(fd, buffer, READ_BYTES)) != 0;) {
         if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && errno == EINVAL && direct) { /* this file system does not */
+            direct = false;
+            if (fcntl(fd, F_SETFL, 0) == 0) continue;
+        }
         if (got < 0) return false;
         XXH3_128bits_update(state, buffer, (size_t)got);
         *size += (size_t)got;

@@ -18,7 +18,7 @@
 char *hash_bytes(const void *bytes, size_t size, char out[HASH_TEXT_SIZE]);
 
 /* The hash and the size of what a file holds now; ERR_IO. The file is read from the disk, not from what memory holds
- * of it, as far as the system lets us ask for that. */
+ * of it, where the file system lets us. */
 bool hash_file(const char *path, char out[HASH_TEXT_SIZE], size_t *size, Error *err);
 
 #endif

@@ -424,20 +424,28 @@ typedef struct Content {
     char hash[HASH_TEXT_SIZE];
 } Content;
 
-/* Tells the system to begin with the disk while we go on with copying. */
+/* Past the page cache where memory is aligned and the file system lets us: at the disk's speed even on a busy machine, and
+ * training keeps its cores. The rest, and what is refused, goes the usual way. */
 static bool write_all(int fd, const char *bytes, size_t size) {
-    enum { PIECE = 64 << 20 };
+    enum { BLOCK = 4096, PIECE = 8 << 20 };
+    size_t direct = (uintptr_t)bytes % BLOCK == 0 ? size / BLOCK * BLOCK : 0;
+    if (direct > 0 && fcntl(fd, F_SETFL, O_DIRECT) != 0) direct = 0;
     for (size_t done = 0; done < size;) {
-        ssize_t n = write(fd, bytes + done, size - done < PIECE ? size - done : PIECE);
+        if (done == direct) fcntl(fd, F_SETFL, 0);
+        size_t left = (done < direct ? direct : size) - done;
+        ssize_t n = write(fd, bytes + done, left < PIECE ? left : PIECE);
         if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EINVAL && done < direct) {
+            direct = done;
+            continue;
+        }
         if (n < 0) return false;
-        sync_file_range(fd, (off_t)done, n, SYNC_FILE_RANGE_WRITE);
         done += (size_t)n;
     }
     return true;
 }
 
-/* Also fills in the file's hash, while the disk is busy. */
+/* Also fills in the file's hash. */
 static bool write_file(const char *dir, Content *f, Error *err) {
     char path[PATH_SIZE + 32];
     snprintf(path, sizeof path, "%s/%s", dir, f->name);
