@@ -198,7 +198,7 @@ static char *make_sample(Session *s, int64_t step, size_t *size, Error *err) {
     for (size_t i = 0; ok && i < n; i++) {
         size_t length;
         const char *bytes = tokenizer_token(s->tokenizer, tokens[i], &length);
-        fwrite(bytes, 1, length, out);
+        ok = fwrite(bytes, 1, length, out) == length || error_set(err, ERR_IO, "sample: out of memory");
     }
     if (out && (fclose(out) != 0 || !text) && ok) ok = error_set(err, ERR_IO, "sample: out of memory");
     if (!ok) free(text), text = NULL;
@@ -293,10 +293,15 @@ static StepRecord new_line(void) {
     return line;
 }
 
+/* Seconds since the run began; a clock that is set back stops it. */
+static double run_clock(const Session *s) {
+    return fmax(0, omp_get_wtime() - s->start_s);
+}
+
 /* Tells the line what time it is. */
 static void set_clock(const Session *s, StepRecord *line) {
     double new_tokens = (double)(line->tokens - s->log.last.tokens);
-    line->time_s = omp_get_wtime() - s->start_s;
+    line->time_s = run_clock(s);
     if (new_tokens > 0)
         line->tokens_per_s = new_tokens / (line->time_s - s->at.line_start_s - line->eval_s);
 }
@@ -331,7 +336,7 @@ static bool write_report(Session *s, const StepRecord *line, const char *sample,
     if (logged) {
         if (!runlog_step(&s->log, line, err)) return false;
         s->at.line = new_line();
-        s->at.line_start_s = omp_get_wtime() - s->start_s;
+        s->at.line_start_s = run_clock(s);
     }
     if (sample) {
         progress_note(&s->progress, "step %lld: %.*s", (long long)line->step, (int)sample_size, sample);
@@ -381,7 +386,7 @@ static bool begin_checkpoint(Session *s, Error *err) {
     int log_fds[] = {s->log.metrics_fd, s->log.samples_fd};
     char *config = config_to_json(&s->config);
     if (config == NULL) return error_set(err, ERR_IO, "checkpoint: out of memory");
-    s->at.time_s = omp_get_wtime() - s->start_s;
+    s->at.time_s = run_clock(s);
     optim_show(&s->optim, WEIGHTS_EVALUATED);
     gpt2_file_fill(&s->checkpoints.model, &s->model);
     optim_show(&s->optim, WEIGHTS_TRAINED);

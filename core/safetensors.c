@@ -26,7 +26,7 @@ static unsigned char *read_file(const char *path, size_t *size, Error *err) {
     unsigned char *bytes = NULL;
     FILE *f = fopen(path, "rb");
     if (f == NULL || fstat(fileno(f), &info) != 0) {
-        error_set(err, ERR_CHECKPOINT, "%s: %s", path, strerror(errno));
+        error_set(err, errno == ENOMEM ? ERR_IO : ERR_CHECKPOINT, "%s: %s", path, strerror(errno));
     } else if (!S_ISREG(info.st_mode)) {
         error_set(err, ERR_CHECKPOINT, "%s: not a regular file", path);
     } else if ((bytes = memory_alloc((size_t)info.st_size + 1, 1, path, err)) != NULL) {

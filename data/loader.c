@@ -250,15 +250,15 @@ static bool print_identity(FILE *out, const LoaderShard *shard, Error *err) {
     const char *slash = strrchr(shard->path, '/');
     int64_t count = shard->token_count < SAMPLE_TOKENS ? shard->token_count : SAMPLE_TOKENS;
     int64_t last = shard->token_count - count;
-    fprintf(out, "%s %" PRId64, slash ? slash + 1 : shard->path, shard->token_count);
+    bool printed = fprintf(out, "%s %" PRId64, slash ? slash + 1 : shard->path, shard->token_count) > 0;
     for (int part = 0; part < 3; part++) {
         uint16_t tokens[SAMPLE_TOKENS];
         size_t bytes = (size_t)count * TOKEN_BYTES;
         if (!read_fully(shard, tokens, bytes, HEADER_BYTES + last * part / 2 * TOKEN_BYTES, err))
             return false;
-        fwrite(tokens, 1, bytes, out);
+        printed &= fwrite(tokens, 1, bytes, out) == bytes;
     }
-    return true;
+    return printed || error_set(err, ERR_IO, "out of memory reading the shards");
 }
 
 bool loader_identity(const Loader *loader, char hash[HASH_TEXT_SIZE], Error *err) {
