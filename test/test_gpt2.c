@@ -753,6 +753,7 @@ static void timers_should_change_no_bit_and_account_for_the_time(void **state) {
             assert_true(section > 0);
             all += section;
         }
+        for (int id = 0; id < threads; id++) assert_true(spent_s[id][SECTION_DX] > 0);
         assert_true(all <= threads * wall);
         if (threads == 1) assert_true(all >= 0.5 * wall);
         memory_free(g), memory_free(g_timed);
