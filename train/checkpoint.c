@@ -522,8 +522,7 @@ static bool write_checkpoint(CheckpointWriter *w, Error *err) {
               (rename(temporary, path) == 0 || fail_io(err, path, "be put in place")) &&
               sync_dir(w->dir, err);
     if (ok && !verify(path, files, FILE_COUNT + 1, err)) {
-        Error none;
-        checkpoint_set_aside(w->dir, w->step, &none);
+        rename(path, temporary); /* nobody shall take it for one that is whole */
         ok = false;
     }
     if (!ok) remove_dir(temporary);
