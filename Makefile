@@ -116,6 +116,11 @@ fuzz: ## let libFuzzer look for files that break their readers (FUZZ_S=600: seco
 	@test/fuzz.sh build/fuzz/bin $(FUZZ_S) $(FUZZ)
 fuzzers: $(FUZZERS)
 
+deep: fuzz ## the proofs that take minutes: fuzzing, data races, memory errors, coverage
+	@test/deep.sh
+races memory coverage: ## one of them: ThreadSanitizer over training; valgrind; gcov of what reads configs and files
+	@test/deep.sh $@
+
 FAULT_TIER = 1
 faults: ## let every call fail, kill a run a thousand times: nothing may be lost (faults-long: ten thousand times)
 	@$(MAKE) -s fault-programs
@@ -156,7 +161,7 @@ help: ## this list
 
 clean: ## remove everything that was built (data/ and runs/ stay)
 	rm -rf build $(PROGRAMS)
-.PHONY: deps quickstart test fuzz fuzzers faults faults-long fault-programs toys docs lint bench bench-optim bench-peers help clean
+.PHONY: deps quickstart test fuzz fuzzers deep races memory coverage faults faults-long fault-programs toys docs lint bench bench-optim bench-peers help clean
 
 -include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d) \
          $(FUZZERS:$(OUT)/bin/%=$(OUT)/test/fuzz/%.d) $(OUT)/test/fuzz/replay.d \

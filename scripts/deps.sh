@@ -1,6 +1,6 @@
 #!/bin/sh
 # deps.sh [--lint]: installs from Debian or Ubuntu what building needs and is missing; --lint also what `make lint`
-# needs. Calls apt-get only when something is missing, through sudo when it is not root.
+# and `make deep` need. Calls apt-get only when something is missing, through sudo when it is not root.
 set -eu
 
 # command, pkg-config name or compiler with OpenMP | Debian package | what for

@@ -20,34 +20,38 @@ try() {
     "$@" >"$work/log" 2>&1 || { tail -n 60 "$work/log" && fail "$*"; }
 }
 
-# world BUILD VOCAB_SIZE: data and tiny.json in $work
+# world BUILD: data and tiny.json in $work
 world() {
     bin=$root/build/$1/bin
-    rm -rf "$work"/*
+    rm -rf "${work:?}"/*
     cat >"$work/tiny.json" <<END
 {
-    "model": {"n_layer": 1, "n_head": 2, "n_embd": 32, "block_size": 32, "vocab_size": $2},
+    "model": {"n_layer": 1, "n_head": 2, "n_embd": 32, "block_size": 8},
     "data": {"dir": "$work/data"},
-    "train": {"steps": 6, "batch_size": 4, "grad_accum": 2, "threads": 3},
-    "eval": {"every": 3, "tokens": 256},
+    "train": {"steps": 4, "batch_size": 1, "grad_accum": 2, "threads": 3},
+    "eval": {"every": 2, "tokens": 32},
     "log": {"every": 1},
-    "sample": {"every": 6, "tokens": 20},
-    "checkpoint": {"every": 2},
-    "optimizer": {"name": "adamw"}
+    "sample": {"every": 4, "tokens": 4},
+    "checkpoint": {"every": 2}
 }
 END
     try "$bin/prepare" README.md --out "$work/data" --vocab-size 300
 }
 
-# trains COMMAND...: the command runs train_gpt, for every optimizer and its soft phase if it has one; what looks like a
-# run that was killed behind step 4 goes on
+# trains "SETTINGS" COMMAND...: the command runs train_gpt, for every optimizer, with a soft phase of two steps where
+# there is one; what looks like a run that was killed behind step 2 goes on
 trains() {
+    settings=$1
+    shift
     for name in $("$bin/train_gpt" --list-optimizers | sed -nE 's/^([a-z_0-9]+) .*/\1/p'); do
-        soft=
-        "$bin/train_gpt" --describe "$name" | grep -q alpha_sign && soft=optimizer.alpha_sign=0.5
-        try "$@" "$bin/train_gpt" "$work/tiny.json" optimizer.name="$name" $soft run.dir="$work/$name"
-        rm -r "$work/$name/summary.json" "$work/$name/checkpoints/step_00000006"
-        try "$@" "$bin/train_gpt" "$work/tiny.json" optimizer.name="$name" $soft run.dir="$work/$name"
+        run=$work/$name
+        words="$settings optimizer.name=$name"
+        if "$bin/train_gpt" --describe "$name" | grep -q alpha_sign; then words="$words optimizer.alpha_sign=0.5"; fi
+        # shellcheck disable=SC2086
+        try "$@" "$bin/train_gpt" "$work/tiny.json" run.dir="$run" $words
+        rm -r "$run/summary.json" "$run/checkpoints/step_00000004"
+        # shellcheck disable=SC2086
+        try "$@" "$bin/train_gpt" "$work/tiny.json" run.dir="$run" $words
         grep -q "continuing from" "$work/log" || fail "$name did not go on from its checkpoint"
     done
 }
@@ -55,9 +59,9 @@ trains() {
 # Archer tells ThreadSanitizer what OpenMP's barriers order (it comes with LLVM's OpenMP); what it would not report
 # proves nothing, so a race is planted first.
 races() {
-    make -s CC=clang BUILD=tsan build/tsan/bin/train_gpt build/tsan/bin/prepare || exit 1
+    try make CC=clang BUILD=tsan build/tsan/bin/train_gpt build/tsan/bin/prepare
     export TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1:exitcode=66
-    world tsan 33000 # large enough for work that is shared only from a megabyte on
+    world tsan
     printf '%s\n' 'int main(void) { int sum = 0;' '#pragma omp parallel for num_threads(3)' \
         'for (int i = 0; i < 1000; i++) sum += i;' 'return sum == 0; }' >"$work/race.c"
     sed 's/parallel for/& reduction(+ : sum)/' "$work/race.c" >"$work/clean.c"
@@ -65,15 +69,16 @@ races() {
     "$work/race" >"$work/log" 2>&1
     [ $? -eq 66 ] || fail "a planted race was not reported"
     try "$work/clean"
-    trains env
+    trains "model.vocab_size=33000 model.block_size=32 train.batch_size=4" env # some loops are shared only from a megabyte on
     echo "races: none with 3 threads; a planted one was reported"
 }
 
 memory() {
-    make -s BUILD=valgrind build/valgrind/bin/train_gpt build/valgrind/bin/prepare || exit 1
-    world valgrind 300
-    trains valgrind -q --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect \
-        --error-exitcode=66 --trace-children=yes
+    try make BUILD=valgrind build/valgrind/bin/train_gpt build/valgrind/bin/prepare
+    export GOMP_SPINCOUNT=0 # one thread runs at a time
+    world valgrind
+    trains "" valgrind -q --trace-children=yes --error-exitcode=66 --leak-check=full \
+        --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
     echo "memory: no errors and no leaks under valgrind"
 }
 
@@ -81,13 +86,16 @@ coverage() {
     tests="config field json safetensors loader runlog checkpoint fuzz_config fuzz_shard fuzz_safetensors fuzz_checkpoint"
     programs=$(for t in $tests; do echo "build/coverage/bin/test_$t"; done)
     # shellcheck disable=SC2086
-    make -s BUILD=coverage $programs || exit 1
+    try make BUILD=coverage $programs
     find build/coverage -name '*.gcda' -delete
     for program in $programs; do try "$program"; done
     printf '%-22s %-18s %-18s %s\n' file "lines run" "branches reached" "branches taken"
     for file in train/config train/checkpoint core/json core/field core/safetensors data/loader; do
-        gcov -b -n -o "build/coverage/$file.o" "$file.c" | sed -n "/^File '$file.c'/,/^\$/p" | awk -F: -v file="$file.c" '
-            /^Lines/ { lines = $2 } /^Branches/ { reached = $2 } /^Taken/ { taken = $2 }
+        gcov -b -n -o "build/coverage/$file.o" "$file.c" | awk -F: -v file="$file.c" '
+            /^File/ { wanted = $0 == "File \047" file "\047" }
+            wanted && /^Lines/ { lines = $2 }
+            wanted && /^Branches/ { reached = $2 }
+            wanted && /^Taken/ { taken = $2 }
             END { printf "%-22s %-18s %-18s %s\n", file, lines, reached, taken }'
     done
 }

@@ -18,14 +18,15 @@ fuzz() { # TARGET
         -artifact_prefix="$work/findings/$1-" -dict="$root/test/fuzz/words.dict" "$work/corpus/$1" "$root/test/fuzz/corpus/$1" \
         >"$log" 2>&1 &
     wait $! && status=ok || status=FAILED
-    printf '%-12s %s: %s inputs tried, %s\n' "$1" $status "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" \
+    printf '%-12s %s: %s inputs tried, %s\n' "$1" "$status" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" \
         "$(grep -o 'cov: [0-9]*' "$log" | tail -n 1)"
-    [ $status = ok ] && return
-    tail -n 40 "$log"
+    [ "$status" = ok ] && return
+    grep -v '^#' "$log" | tail -n 40
     sed -n 's/.*Test unit written to \(.*\)/found: \1; fix it, and keep the file in test\/fuzz\/corpus/p' "$log"
     touch "$scratch/failed"
 }
 
+# shellcheck disable=SC2046
 [ $# -gt 0 ] || set -- $(ls test/fuzz/corpus)
 [ -w /dev/shm ] && scratch=$(mktemp -d -p /dev/shm) || scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

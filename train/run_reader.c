@@ -264,9 +264,9 @@ static void compare_leaf(Collector *c, const char *path) {
     c->found[c->count++] = (RunDifference){copy, values};
 }
 
-/* Visits the leaves of run's config that no earlier run has. */
+/* Visits the leaves of run's config (NULL: it has none) that no earlier run has. */
 static void collect(Collector *c, const cJSON *object, const char *prefix, int run) {
-    for (const cJSON *item = object->child; item && !c->failed; item = item->next) {
+    for (const cJSON *item = object ? object->child : NULL; item && !c->failed; item = item->next) {
         char path[PATH_BYTES_MAX];
         if (!item->string) continue;
         if (snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", item->string) >=
