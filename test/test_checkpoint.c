@@ -274,6 +274,26 @@ static void a_checkpoint_should_be_a_model_in_hugging_faces_layout(void **state)
     }
 }
 
+/* From 2 MB on memory lies on pages, and files are written past the page cache. */
+static void large_files_should_be_whole_too(void **state) {
+    (void)state;
+    World w, fresh;
+    Checkpoint c;
+    CheckpointState at = state_at(6);
+    GPT2Config shape = SHAPE;
+    shape.V = 40001;
+    build(&w, shape, "adamw");
+    build(&fresh, shape, "adamw");
+    open_writer(&w, "large_files");
+    assert_true(w.writer.model.size > 2 << 20 && w.writer.model.size % 4096 != 0);
+    scramble_all(&w, 1);
+    MUST(save(&w, &at));
+    MUST(load(&fresh, &c, saved(&w, 6, "")));
+    same_state(&w, &fresh);
+    tear_down(&w);
+    tear_down(&fresh);
+}
+
 /* ---- what is not saved ---------------------------------------------------------------------------- */
 
 static void weights_that_are_not_finite_should_not_be_saved(void **state) {
@@ -534,6 +554,7 @@ int main(void) {
         cmocka_unit_test(where_the_run_stood_should_come_back_to_the_bit),
         cmocka_unit_test(scalars_that_json_has_no_number_for_should_come_back),
         cmocka_unit_test(a_checkpoint_should_be_a_model_in_hugging_faces_layout),
+        cmocka_unit_test(large_files_should_be_whole_too),
         cmocka_unit_test(weights_that_are_not_finite_should_not_be_saved),
         cmocka_unit_test(a_failing_save_should_leave_the_one_before),
         cmocka_unit_test(what_a_killed_process_left_should_be_gone),
