@@ -3,7 +3,7 @@
 # and `make deep` need. Calls apt-get only when something is missing, through sudo when it is not root.
 set -eu
 
-# command, pkg-config name or compiler with OpenMP | Debian package | what for
+# command, pkg-config name, compiler with OpenMP or with a fuzzer | Debian package | what for
 needed='
 gcc                 gcc              compiles everything
 make                make             runs the Makefile
@@ -18,7 +18,9 @@ pc:cmocka           libcmocka-dev    runs the tests
 '
 [ "${1:-}" != --lint ] || needed="$needed
 clang               clang            a second compiler, and its static analysis
-omp:clang           libomp-dev       OpenMP for clang
+omp:clang           libomp-dev       OpenMP for clang, and Archer, which explains it to ThreadSanitizer
+fuzz:clang          libclang-rt-dev  clang's sanitizers and fuzzer
+valgrind            valgrind         memory errors
 clang-tidy          clang-tidy       static analysis
 cppcheck            cppcheck         static analysis
 shellcheck          shellcheck       static analysis of shell scripts
@@ -29,6 +31,8 @@ is_there() {
     case $1 in
     pc:*) pkg-config --exists "${1#pc:}" 2>/dev/null ;;
     omp:*) echo '#include <omp.h>' | "${1#omp:}" -fopenmp -fsyntax-only -xc - 2>/dev/null ;;
+    fuzz:*) echo 'int LLVMFuzzerTestOneInput() { return 0; }' |
+        "${1#fuzz:}" -fsanitize=fuzzer,address -xc - -o /dev/null 2>/dev/null ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
