@@ -8,7 +8,8 @@
  *     short                   half of the bytes is read or written
  *     kill, torn              SIGKILL before the call; when it is done, or half done if it writes
  *     TERM INT USR1 INT2 stop a signal, then the call; two SIGINT; SIGSTOP
- *     nan                     the call, and then the floats in the middle of each array of FAULT_NAN_BYTES are not finite
+ *     slow                    a tenth of a millisecond, then the call
+ *     nan                     the call, but float FAULT_NAN of each array of FAULT_NAN_BYTES is no number any more
  * FAULT_LOG=FILE      a line for each call counted: its kind and path
  * FAULT_JOURNAL=FILE  what crash.c needs to play the calls again
  * FAULT_ALLOC=N       the N-th allocation fails; FAULT_ALLOC_LOG=FILE: a line for each, its number and a
@@ -53,7 +54,7 @@ static struct {
     const char *path, *kinds, *how;
     long at, last, alloc;
     int log, journal, alloc_log;
-    size_t nan_bytes;
+    size_t nan_bytes, nan_index;
     atomic_long calls, allocs;
     atomic_uint clock;
 } plan;
@@ -77,6 +78,7 @@ __attribute__((constructor)) static void read_plan(void) {
     plan.alloc = number("FAULT_ALLOC", 0);
     plan.clock = (unsigned)number("FAULT_CLOCK", 0);
     plan.nan_bytes = (size_t)number("FAULT_NAN_BYTES", 0);
+    plan.nan_index = (size_t)number("FAULT_NAN", 0);
     plan.log = appended("FAULT_LOG");
     plan.journal = appended("FAULT_JOURNAL");
     plan.alloc_log = appended("FAULT_ALLOC_LOG");
@@ -102,7 +104,7 @@ static void remember_array(void *p, size_t bytes) {
 
 static void poison(void) {
     for (int i = 0; i < 64 && arrays[i].floats; i++)
-        if (arrays[i].bytes == plan.nan_bytes) arrays[i].floats[plan.nan_bytes / 8] = NAN;
+        if (arrays[i].bytes == plan.nan_bytes) arrays[i].floats[plan.nan_index] = NAN;
 }
 
 /* Which way of calls led here, as a number. */
@@ -222,6 +224,7 @@ static Verdict carry_out(const char *how) {
         if (strcmp(how, signals[i].how) == 0) kill(getpid(), signals[i].signal), signalled = true;
     if (signalled) return PASS;
     if (strcmp(how, "nan") == 0) return poison(), PASS;
+    if (strcmp(how, "slow") == 0) return real(nanosleep)(&(struct timespec){.tv_nsec = 100000}, NULL), PASS;
     if (strcmp(how, "short") == 0) return HALF;
     if (strcmp(how, "torn") == 0) return TORN;
     errno = errno_named(how);

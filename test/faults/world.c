@@ -98,6 +98,8 @@ void world_test(const char *name, void (*test)(void)) {
     if (only && strcmp(only, name) != 0) return;
     *context = *settings = '\0';
     file_limit = 0;
+    shell(
+        "find . -mindepth 1 -maxdepth 1 ! -name bin ! -name data ! -name tiny.json ! -name whole -exec rm -rf {} +");
     random_state = 1;
     if (setjmp(failed) == 0) {
         test();
