@@ -41,7 +41,7 @@ static inline int min_int(int a, int b) {
 
 /* ------------------------------------------------------------------------------------------------------------
  * Where time goes: TIMED charges what follows in its block to a section. A timer inside another rests, so that the
- * head's products are the head's. Two readings of the clock, 50 ns, come to 0.2 % of a step.
+ * head's products are the head's. Two readings of the clock a tile come to less than 0.4 % of a step.
  */
 
 /* This thread's seconds by section. NULL: nobody asks, or a timer runs. */

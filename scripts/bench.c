@@ -194,8 +194,7 @@ static double median(double *x, int n) {
 
 /* From seconds of each step and probes around them, probe[n] before step n and probe[n + 1] behind. */
 static void summarize(Figures *f, const double *step_s, const double *probes, int steps, double flops) {
-    double *x = malloc(3 * (size_t)steps * sizeof *x), *ratio = x + steps, *quiet = ratio + steps;
-    if (!x) abort();
+    double x[STEPS_MOST] = {0}, ratio[STEPS_MOST] = {0}, quiet[STEPS_MOST] = {0};
     f->steps = steps;
     for (int n = 0; n <= steps; n++) f->probe = fmax(f->probe, probes[n]);
     for (int n = 0; n < steps; n++) {
@@ -208,7 +207,6 @@ static void summarize(Figures *f, const double *step_s, const double *probes, in
     f->quiet_ratio = median(quiet, f->quiet_steps);
     f->ratio = median(ratio, steps);
     f->best_ratio = ratio[steps - 1];
-    free(x);
 }
 
 /* Shares of the threads' time: the sections' as charged, the optimizer's by the clock, and what is left. */
@@ -366,7 +364,7 @@ static bool write_json(const Options *o, const Figures *f, Error *err) {
 }
 
 static bool bench(const Options *o, Error *err) {
-    Figures figures[SHAPE_COUNT];
+    Figures figures[SHAPE_COUNT] = {{0}};
     print_head(o);
     for (int i = 0; i < o->shape_count; i++) {
         if (!measure_apart(o->shapes[i], o, &figures[i], err)) return false;
@@ -406,10 +404,11 @@ static bool compare(const char *old_path, const char *new_path, Error *err) {
     return ok;
 }
 
-static bool serve(const Shape *shape, int threads, Error *err) {
+static bool serve(const Options *o, Error *err) {
     Trainer t;
+    const Shape *shape = o->shape_count > 0 ? o->shapes[0] : SHAPES;
     const GPT2Config *m = &shape->model;
-    bool ok = trainer_open(&t, shape, threads, err);
+    bool ok = trainer_open(&t, shape, o->threads, err);
     if (ok)
         printf("{\"n_layer\": %d, \"n_head\": %d, \"n_embd\": %d, \"block_size\": %d, \"vocab_size\": %d, "
                "\"batch_size\": %d}\n",
@@ -456,10 +455,10 @@ static bool add_shape(Options *o, const char *name, Error *err) {
     return error_set(err, ERR_CONFIG, "unknown option or configuration '%s'; see bench --help", name);
 }
 
-static bool parse_options(Options *o, int argc, char **argv, Error *err) {
+static bool parse_options(Options *o, char **argv, Error *err) {
     *o = (Options){.threads = threads_available()};
     bool ok = true;
-    for (int i = 1; ok && i < argc; i++) {
+    for (int i = 1; ok && argv[i]; i++) {
         const char *word = argv[i];
         if (strcmp(word, "--threads") == 0) ok = parse_count(word, argv[++i], 1024, &o->threads, err);
         else if (strcmp(word, "--steps") == 0)
@@ -478,8 +477,8 @@ static bool parse_options(Options *o, int argc, char **argv, Error *err) {
 static bool run(int argc, char **argv, Error *err) {
     Options o;
     if (argc == 4 && strcmp(argv[1], "--compare") == 0) return compare(argv[2], argv[3], err);
-    if (!parse_options(&o, argc, argv, err)) return false;
-    return o.serve ? serve(o.shapes[0], o.threads, err) : bench(&o, err);
+    if (!parse_options(&o, argv, err)) return false;
+    return o.serve ? serve(&o, err) : bench(&o, err);
 }
 
 int main(int argc, char **argv) {

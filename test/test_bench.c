@@ -53,16 +53,17 @@ static void options_should_be_taken_or_refused(void **state) {
     (void)state;
     Options o;
     Error err;
-    char *some[] = {"bench", "--threads", "3", "c'", "--steps", "7", "a", "--json", "x.json"};
-    assert_true(parse_options(&o, 9, some, &err));
+    char *some[] = {"bench", "--threads", "3", "c'", "--steps", "7", "a", "--json", "x.json", NULL},
+         *none[] = {"bench", NULL};
+    assert_true(parse_options(&o, some, &err));
     assert_true(o.threads == 3 && o.steps == 7 && o.shape_count == 2 && strcmp(o.json, "x.json") == 0);
     assert_true(o.shapes[0] == &SHAPES[3] && o.shapes[1] == &SHAPES[0]);
-    assert_true(parse_options(&o, 1, some, &err));
+    assert_true(parse_options(&o, none, &err));
     assert_int_equal(o.shape_count, SHAPE_COUNT);
     static char *const wrong[] = {"e", "--thread", "--threads", "--json", "--serve"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char *words[] = {"bench", wrong[i], NULL};
-        assert_false(parse_options(&o, 2, words, &err));
+        assert_false(parse_options(&o, words, &err));
         assert_int_equal(err.code, ERR_CONFIG);
     }
 }
