@@ -457,12 +457,7 @@ static bool load_checkpoint(Session *s, const char *path, const char *command_li
     Checkpoint c;
     char *config = config_to_json(&s->config);
     if (config == NULL) return error_set(err, ERR_IO, "%s: out of memory", path);
-    bool ok = checkpoint_read(&c, path, err);
-    if (!ok) {
-        free(config);
-        return false;
-    }
-    ok = checkpoint_check_config(&c, config, err);
+    bool ok = checkpoint_read(&c, path, err) && checkpoint_check_config(&c, config, err);
     if (ok && (strcmp(c.state.data, s->at.data) != 0 || c.state.total_steps != s->total_steps))
         ok = error_set(
             err, ERR_DATA,

@@ -507,35 +507,35 @@ without_a_checkpoint_that_is_whole_nothing_is_touched() (
 
 settings_that_would_change_the_run_are_refused() (
     does 0 train run.dir=half checkpoint.every=5 checkpoint.keep_last=9
-    as_of half 00000010 other
-    cp -r other before
-    fails 2 "optimizer.lr 0.003, now 0.004. " train run.dir=other optimizer.lr=0.004 train.seed=3 log.every=2 train.threads=1
+    as_of half 00000010 halved
+    cp -r halved as_halved
+    fails 2 "optimizer.lr 0.003, now 0.004. " train run.dir=halved optimizer.lr=0.004 train.seed=3 log.every=2 train.threads=1
     says "train.seed 1, now 3; " "train.resume=never"
     lacks "$work/err" "log.every|threads"
-    fails 2 "train.steps 20, now 30" train run.dir=other train.steps=30
+    fails 2 "train.steps 20, now 30" train run.dir=halved train.steps=30
     does 0 "$bin/prepare" text --out more --vocab-size 300 --val-frac 0.2
     cp -r data moved
-    fails 3 "other data" train run.dir=other data.dir=more
-    diff -r before other
-    does 0 train run.dir=other log.every=20 eval.every=20 data.dir=moved checkpoint.keep_best=true
-    is "$(tail -n 1 other/metrics.jsonl | sed 's/,"time.*train/train/; s/,"tokens_per.*//')" \
+    fails 3 "other data" train run.dir=halved data.dir=more
+    diff -r as_halved halved
+    does 0 train run.dir=halved log.every=20 eval.every=20 data.dir=moved checkpoint.keep_best=true
+    is "$(tail -n 1 halved/metrics.jsonl | sed 's/,"time.*train/train/; s/,"tokens_per.*//')" \
         "$(tail -n 1 half/metrics.jsonl | sed 's/,"time.*train/train/; s/,"tokens_per.*//')"
 )
 
 resume_does_what_it_is_told() (
-    fails 4 "train.resume=must" train run.dir=told train.resume=must
-    rm -rf told
-    does 0 train run.dir=told
-    fails 4 "no unfinished run" train run.dir=told train.resume=must
-    does 0 train run.dir=told # it is finished
-    has "$work/out" "told.1"
+    fails 4 "train.resume=must" train run.dir=obeyed train.resume=must
+    rm -rf obeyed
+    does 0 train run.dir=obeyed
+    fails 4 "no unfinished run" train run.dir=obeyed train.resume=must
+    does 0 train run.dir=obeyed # it is finished
+    has "$work/out" "obeyed.1"
     start long train.resume=never
     stop TERM
     is "$status" 75
     has long.err "the same command goes on"
     steps=$(tail -n 1 long/metrics.jsonl)
     start long # the same command
-    until tail -n 1 long/metrics.jsonl >last && ! is "$steps" "$(cat last)" >/dev/null && [ -s last ]; do sleep 0.1; done
+    until tail -n 1 long/metrics.jsonl >newest && ! is "$steps" "$(cat newest)" >/dev/null && [ -s newest ]; do sleep 0.1; done
     stop INT
     is "$status" 75
     has long.out "continuing from long/checkpoints/step_"
@@ -609,17 +609,17 @@ weights_can_be_taken_alone() (
 )
 
 what_cannot_be_branched_from_is_refused() (
-    does 0 train run.dir=trunk
-    from=train.init_from=trunk/checkpoints/step_00000020
-    fails 2 "n_embd 32" train run.dir=never model.n_embd=64 "$from"
-    fails 2 "is at step 20, this run ends at step 20" train run.dir=never "$from"
-    fails 2 "trunk is a run; name one of its checkpoints" train run.dir=never train.init_from=trunk
-    fails 4 "gone/config.json" train run.dir=never train.init_from=gone
+    does 0 train run.dir=stem
+    from=train.init_from=stem/checkpoints/step_00000020
+    fails 2 "n_embd 32" train run.dir=barren model.n_embd=64 "$from"
+    fails 2 "is at step 20, this run ends at step 20" train run.dir=barren "$from"
+    fails 2 "stem is a run; name one of its checkpoints" train run.dir=barren train.init_from=stem
+    fails 4 "gone/config.json" train run.dir=barren train.init_from=gone
     does 0 "$bin/prepare" text --out others --vocab-size 300 --val-frac 0.2
-    fails 3 "train.init_take=weights" train run.dir=never "$from" train.steps=30 data.dir=others
-    poke trunk/checkpoints/step_00000020/model.safetensors 50000 '\001\002\003\004'
-    fails 4 "damaged" train run.dir=never "$from" train.steps=30
-    absent never/metrics.jsonl
+    fails 3 "train.init_take=weights" train run.dir=barren "$from" train.steps=30 data.dir=others
+    poke stem/checkpoints/step_00000020/model.safetensors 50000 '\001\002\003\004'
+    fails 4 "damaged" train run.dir=barren "$from" train.steps=30
+    absent barren/metrics.jsonl
 )
 
 a_run_without_checkpoints_leaves_none() (
