@@ -87,15 +87,24 @@ static inline double golden_distance(const cJSON *lists, const Param *params, in
     return worst;
 }
 
-/* The optimizer's hyper-parameters: its defaults, then "name=value name=value". Free with free. */
-static inline void *golden_hyper(const Optimizer *optimizer, const char *settings) {
+/* The optimizer's hyper-parameters: its defaults, then "name=value name=value", as a preset's; what that says of
+ * lr and weight_decay goes to `rates` unless that is NULL. Free with free. */
+static inline void *golden_settings(const Optimizer *optimizer, const char *settings, double rates[2]) {
+    static const Field fields[] = {{"lr", FIELD_REAL, 0, "0", "[0,inf)", ""},
+                                   {"weight_decay", FIELD_REAL, sizeof(double), "0", "[0,inf)", ""},
+                                   {0}};
     void *hyper = calloc(1, optimizer->hyper_size + 1);
+    double unused[2];
     Error err;
     field_defaults(optimizer->fields, hyper);
-    if (!field_set_words((const Field *const[2]){optimizer->fields}, (void *const[2]){hyper}, settings,
-                         &err))
+    if (!field_set_words((const Field *const[2]){optimizer->fields, fields},
+                         (void *const[2]){hyper, rates ? rates : unused}, settings, &err))
         fail_msg("%s: %s", optimizer->name, err.text);
     return hyper;
+}
+
+static inline void *golden_hyper(const Optimizer *optimizer, const char *settings) {
+    return golden_settings(optimizer, settings, NULL);
 }
 
 /* One optimizer for every role. */
