@@ -429,16 +429,19 @@ as_of() {
     done
 }
 
+last_step() { # RUN
+    figures "$1" step | tail -n 1
+}
+
 every_optimizer_goes_on_from_every_step() (
     mkdir every
     for name in $("$bin/train_gpt" --list-optimizers | sed -nE 's/^([a-z_0-9]+) .*/\1/p'); do
-        soft=
-        "$bin/train_gpt" --describe "$name" | grep -q alpha_sign && soft=optimizer.alpha_sign=0.5
-        go() { train optimizer.name="$name" $soft train.steps=4 eval.every=2 log.every=3 train.grad_accum=2 "$@"; }
-        does 0 go run.dir="every/$name" checkpoint.every=1 checkpoint.keep_last=9
+        set -- optimizer.name="$name" train.steps=4 eval.every=2 log.every=3 train.grad_accum=2
+        if "$bin/train_gpt" --describe "$name" | grep -q alpha_sign; then set -- "$@" optimizer.alpha_sign=0.5; fi
+        does 0 train "$@" run.dir="every/$name" checkpoint.every=1 checkpoint.keep_last=9
         for step in 1 2 3; do
             as_of "every/$name" "0000000$step" "every/$name.$step"
-            does 0 go run.dir="every/$name.$step" train.threads=$((step % 3 + 1)) train.resume=must
+            does 0 train "$@" run.dir="every/$name.$step" train.threads=$((step % 3 + 1)) train.resume=must
             has "$work/out" "continuing from every/$name.$step/checkpoints/step_0000000$step"
             same_end "every/$name" "every/$name.$step" 00000004
         done
@@ -452,8 +455,8 @@ a_run_that_is_stopped_and_killed_anywhere_ends_as_if_it_had_not_been() (
         sample.tokens=200 eval.tokens=4096 checkpoint.every=9
     does 0 "$bin/train_gpt" broken.json run.dir=whole "$@"
     stops=0
-    status=1
-    while [ "$status" -ne 0 ]; do
+    ended=1
+    while [ "$ended" -ne 0 ]; do
         stops=$((stops + 1))
         [ "$stops" -lt 150 ] || is "the run" "at its end"
         signal=$([ $((stops % 3)) -eq 0 ] && echo KILL || echo TERM)
@@ -462,9 +465,9 @@ a_run_that_is_stopped_and_killed_anywhere_ends_as_if_it_had_not_been() (
         ms=$((60 + stops * 37 % 90 + 15 * stops)) # longer and longer, so that a slow machine comes to the end too
         sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
         kill -s "$signal" $pid 2>/dev/null || true
-        status=0
-        wait $pid || status=$?
-        case $status in 0 | 75 | 137 | 143) ;; *) is "$status" 75 ;; esac # 143: before it listens to signals
+        ended=0
+        wait $pid || ended=$?
+        case $ended in 0 | 75 | 137 | 143) ;; *) is "$ended" 75 ;; esac # 143: before it listens to signals
     done 2>/dev/null
     echo "$stops processes"
     less 2 "$stops"
@@ -533,13 +536,16 @@ resume_does_what_it_is_told() (
     stop TERM
     is "$status" 75
     has long.err "the same command goes on"
-    steps=$(tail -n 1 long/metrics.jsonl)
+    step=$(last_step long)
     start long # the same command
-    until tail -n 1 long/metrics.jsonl >newest && ! is "$steps" "$(cat newest)" >/dev/null && [ -s newest ]; do sleep 0.1; done
+    for _ in $(seq 300); do
+        [ "$(last_step long)" -le "$step" ] || break
+        sleep 0.1
+    done
     stop INT
     is "$status" 75
     has long.out "continuing from long/checkpoints/step_"
-    less "$(echo "$steps" | sed -E 's/.*"step":([0-9]+).*/\1/')" "$(tail -n 1 long/metrics.jsonl | sed -E 's/.*"step":([0-9]+).*/\1/')"
+    less "$step" "$(last_step long)"
     has long/machine.json '"continued"'
     absent long.1
 )
@@ -557,7 +563,7 @@ only_checkpoints_of_ours_are_removed_and_only_those() (
     : >step_00000009.tmp/model.safetensors
     cd ../..
     does 0 train run.dir=tidier train.steps=9 checkpoint.keep_last=1
-    is "$(cd tidier/checkpoints && ls | tr '\n' ,)" "backup,step_00000001,step_00000008 copy,step_00000009,step_2,"
+    is "$(cd tidier/checkpoints && printf '%s,' *)" "backup,step_00000001,step_00000008 copy,step_00000009,step_2,"
     # at this rate the loss falls, then rises
     does 0 train run.dir=best checkpoint.keep_best=true checkpoint.keep_every=6 checkpoint.keep_last=1 eval.every=2 \
         optimizer.lr=1 schedule.warmup_steps=15 schedule.name=constant
