@@ -94,8 +94,13 @@ static bool open_data(Session *s, Error *err) {
 
 static GPT2Config model_config(const Session *s) {
     const ModelSection *m = &s->config.model;
-    return (GPT2Config){(int)m->block_size, (int)s->vocab_size, (int)m->n_layer,
-                        (int)m->n_head,     (int)m->n_embd,     m->bias};
+    return (GPT2Config){.T = (int)m->block_size,
+                        .V = (int)s->vocab_size,
+                        .L = (int)m->n_layer,
+                        .NH = (int)m->n_head,
+                        .C = (int)m->n_embd,
+                        .bias = m->bias,
+                        .parts = s->config.train.grad_accum > 1};
 }
 
 /* What the run will take; refused when that is more memory than there is. */
@@ -143,16 +148,16 @@ static bool build(Session *s, Error *err) {
 static bool evaluate(Session *s, double *loss, Error *err) {
     int64_t T = s->config.model.block_size, B = s->config.train.batch_size;
     int64_t windows = (s->config.eval.tokens + T - 1) / T, done = 0;
-    double sum = 0;
+    double mean = NAN;
     *loss = NAN;
     if (windows > s->val.window_count) windows = s->val.window_count;
     for (s->val.cursor = 0; done < windows; done = s->val.cursor) {
         if (stop_signal) return true;
         int64_t n = windows - done < B ? windows - done : B;
         if (!loader_next(&s->val, (int)n, s->inputs, s->targets, err)) return false;
-        sum += (double)n * gpt2_forward(&s->model, s->inputs, s->targets, (int)n, (int)T);
+        mean = gpt2_forward(&s->model, s->inputs, s->targets, (int)n, (int)T, (int)(done / B));
     }
-    *loss = sum / (double)windows;
+    *loss = mean;
     return true;
 }
 
@@ -221,15 +226,14 @@ static bool report_divergence(const Session *s, int64_t step, const char *what, 
 static bool accumulate_gradients(Session *s, int64_t step, StepRecord *record, Error *err) {
     int64_t micro_batches = s->config.train.grad_accum;
     int B = (int)s->config.train.batch_size, T = (int)s->config.model.block_size;
-    record->train_loss = 0;
     for (int64_t k = 0; k < micro_batches && !stop_signal; k++) {
         int64_t cursor = s->train.cursor;
         if (!loader_next(&s->train, B, s->inputs, s->targets, err)) return false;
-        double loss = gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T,
-                                            1.0 / (double)micro_batches, k > 0);
+        double loss = gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T, (int)k,
+                                            (int)micro_batches);
         record->forward_s += s->model.forward_s;
         record->backward_s += s->model.backward_s;
-        record->train_loss += loss / (double)micro_batches;
+        record->train_loss = loss; /* the mean so far */
         if (!isfinite(loss)) return report_divergence(s, step, "the loss", cursor, err);
     }
     return true;
@@ -622,7 +626,7 @@ static bool dry_run(Session *s, Plan *plan, Error *err) {
     }
     for (int64_t step = 1; step <= 2; step++) { /* the first warms up */
         double start = omp_get_wtime();
-        gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T, 1, false);
+        gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T, 0, 1);
         plan->micro_batch_s = omp_get_wtime() - start;
         start = omp_get_wtime();
         gradient_norm(s->model.params, s->model.param_count, s->threads);
@@ -630,7 +634,7 @@ static bool dry_run(Session *s, Plan *plan, Error *err) {
         plan->optimizer_s = omp_get_wtime() - start;
     }
     double start = omp_get_wtime();
-    gpt2_forward(&s->model, s->inputs, s->targets, B, T);
+    gpt2_forward(&s->model, s->inputs, s->targets, B, T, 0);
     plan->eval_batch_s = omp_get_wtime() - start;
     plan_print(stdout, plan, c);
     return true;

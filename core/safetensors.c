@@ -214,7 +214,10 @@ double safetensor_value(const SafeTensor *tensor, size_t i) {
             if (DTYPES[t->dtype].size == size)
 
 static bool add_number(cJSON *array, double value) {
-    return cJSON_AddItemToArray(array, cJSON_CreateNumber(value));
+    cJSON *number = cJSON_CreateNumber(value);
+    if (cJSON_AddItemToArray(array, number)) return true;
+    cJSON_Delete(number);
+    return false;
 }
 
 static bool add_entry(cJSON *header, const SafeTensor *t, size_t begin, size_t end) {

@@ -165,12 +165,12 @@ static void linear_backward_weight(float *dw, float *db, const float *dout, cons
     gemm_panels(rows, tiles * TILE, d, in_t, (size_t)tiles * TILE * TILE, accumulate ? 1.0f : 0.0f, NULL,
                 dw + (size_t)row * (size_t)IC, (size_t)IC, TILE, ceil_div(IC, TILE), IC);
     for (int i = row; db && i < row + rows; i++) {
-        float sum[TILE] = {0};
+        float sum = accumulate ? db[i] : 0, lanes[TILE];
         for (int tile = 0; tile < tiles; tile++) {
-            const float *d_i = dout + ((size_t)tile * (size_t)OC + (size_t)i) * TILE;
-            for (int t = 0; t < TILE; t++) sum[t] += d_i[t];
+            memcpy(lanes, dout + ((size_t)tile * (size_t)OC + (size_t)i) * TILE, sizeof lanes);
+            sum += lane_sum(lanes);
         }
-        db[i] = (accumulate ? db[i] : 0.0f) + lane_sum(sum);
+        db[i] = sum;
     }
 }
 
@@ -298,8 +298,10 @@ typedef struct Activations {
     int tiles;
     int first_tile; /* > 0 only when a generated text grows: tiles before it are up to date */
     const int32_t *inputs, *targets; /* (B, T) */
+    int part, parts;                 /* this batch is one of so many that make a step */
     float gradient_scale;            /* of a token's loss */
-    bool accumulate;
+    bool accumulate;                 /* gradients of earlier parts are there */
+    double loss_sum, loss_tokens;    /* of all parts so far */
 
     /* kept by forward for backward; one slab of max_tiles for each layer */
     int max_tiles;
@@ -312,7 +314,13 @@ typedef struct Activations {
     float *ln1, *ln2; /* (L, tiles, 2, TILE)     statistics */
     float *lnf;       /* (tiles, 2, TILE) */
 
-    /* the head, for head_tiles at a time */
+    /* Tokens by id, for the gradient of wte: where an id comes first (first_count of them), where it comes next, and
+     * its last place so far in the step (V); -1: nowhere. */
+    int first_count;
+    int32_t *first, *next, *last;
+    float *dwte; /* (V, C) or NULL: the embedding's part of wte's gradient while parts come */
+
+    /* The head, for head_tiles at a time. Lies where backward's buffers do. */
     int head_tiles, head_blocks;
     float *head_in, *head_in_t, *head_din; /* (head_tiles, C, TILE) */
     float *logits;                         /* (head_tiles, V, TILE), then their gradients */
@@ -407,6 +415,16 @@ static void lay_out_acts(const GPT2 *model, Activations *a, Arena *arena) {
     a->ln1 = arena_take(arena, L * 2 * n);
     a->ln2 = arena_take(arena, L * 2 * n);
     a->lnf = arena_take(arena, 2 * n);
+    a->loss = (double *)(void *)arena_take(arena, 2 * n);
+    a->first = (int32_t *)(void *)arena_take(arena, n);
+    a->next = (int32_t *)(void *)arena_take(arena, n);
+    a->last = (int32_t *)(void *)arena_take(arena, V);
+    a->dwte = m->parts ? arena_take(arena, V * C) : NULL;
+    a->dres = arena_take(arena, C * n);
+    a->dout = arena_take(arena, C * n);
+    a->dln = arena_take(arena, 6 * (size_t)a->max_tiles * C);
+    a->scratch = arena_take(arena, (size_t)model->threads * a->scratch_size);
+    const size_t shared = arena->used;
     a->head_in = arena_take(arena, C * head);
     a->head_in_t = arena_take(arena, padded * head);
     a->head_din = arena_take(arena, C * head);
@@ -414,10 +432,9 @@ static void lay_out_acts(const GPT2 *model, Activations *a, Arena *arena) {
     a->block_max = arena_take(arena, (size_t)a->head_blocks * head);
     a->block_sum = arena_take(arena, (size_t)a->head_blocks * head);
     a->head_lse = arena_take(arena, head);
-    a->loss = (double *)(void *)arena_take(arena, 2 * n);
-    a->dres = arena_take(arena, C * n);
+    const size_t head_end = arena->used;
+    arena->used = shared;
     a->dmid = arena_take(arena, C * n);
-    a->dout = arena_take(arena, C * n);
     a->datt = arena_take(arena, C * n);
     a->dqkv = arena_take(arena, 3 * C * n);
     a->dfch = arena_take(arena, 4 * C * n);
@@ -425,8 +442,7 @@ static void lay_out_acts(const GPT2 *model, Activations *a, Arena *arena) {
     a->att_t = arena_take(arena, padded * n);
     a->ln2_t = arena_take(arena, padded * n);
     a->gelu_t = arena_take(arena, (4 * C + TILE - 1) / TILE * TILE * n);
-    a->dln = arena_take(arena, 6 * (size_t)a->max_tiles * C);
-    a->scratch = arena_take(arena, (size_t)model->threads * a->scratch_size);
+    if (arena->used < head_end) arena->used = head_end;
 }
 
 /* Is it a size that some machine has? Only then do products of sizes fit their types. */
@@ -870,30 +886,71 @@ static void layer_weights_backward(const GPT2 *model, int l) {
         sum_parts(norms[k], norm_part(a, C, (NormWeight)k, 0), C, a->tiles, a->accumulate);
 }
 
-/* Gradients of wte (as the embedding, added to the head's) and wpe from that of the first layer's input. */
+/* first, next and last of the batch's tokens; last also keeps the ids of the step's earlier parts. */
+static void chain_tokens(const GPT2 *model) {
+    Activations *a = model->acts;
+    if (!a->accumulate || !a->dwte)
+        for (int v = 0; v < model->config.V; v++) a->last[v] = -1;
+    a->first_count = 0;
+    for (int k = 0; k < a->B * a->T; k++) {
+        int32_t *last = &a->last[a->inputs[k]];
+        if (*last >= 0 && !a->dwte) a->next[*last] = k;
+        else if (*last < 0) a->first[a->first_count++] = k;
+        a->next[k] = -1;
+        *last = k;
+    }
+}
+
+/* g += the sum of an id's rows of `width` floats, in the tokens' order; rows (S * B * TILE, TILE). */
+static void add_chain(float *g, const Activations *a, const float *rows, int k, int width) {
+    float sum[TILE] = {0};
+    for (; k >= 0; k = a->next[k]) {
+        const float *row = rows + ((size_t)(k / a->T) * (size_t)a->S * TILE + (size_t)(k % a->T)) * TILE;
+        for (int i = 0; i < width; i++) sum[i] += row[i];
+    }
+    for (int i = 0; i < width; i++) g[i] += sum[i];
+}
+
+/* Channels [c, c + width) of the gradients of wte, as the embedding, and wpe from dres, that of the first layer's
+ * input. The rows of an id are summed up by themselves, and added to the head's part when the step's last batch is
+ * there: so however a step is cut into batches, each number is one sum in one order. */
+static void embedding_channels_backward(const GPT2 *model, const float *dres, int c, int width) {
+    const Activations *a = model->acts;
+    const size_t C = (size_t)model->config.C, c0 = (size_t)c;
+    float *rows = a->gelu_t + c0 * (size_t)a->tiles * TILE, *dwte = model->g.wte + c0;
+    for (int tile = 0; tile < a->tiles; tile++)
+        gemm_transpose(rows + (size_t)tile * TILE * TILE, dres + ((size_t)tile * C + c0) * TILE, width);
+    for (int k = 0; k < a->B * a->T; k++) {
+        bool fresh = k < a->T && !a->accumulate;
+        const float *row = rows + ((size_t)(k / a->T) * (size_t)a->S * TILE + (size_t)(k % a->T)) * TILE;
+        float *dwpe = model->g.wpe + (size_t)(k % a->T) * C + c0;
+        for (int i = 0; i < width; i++) dwpe[i] = (fresh ? 0.0f : dwpe[i]) + row[i];
+        float *sum = a->dwte ? a->dwte + (size_t)a->inputs[k] * C + c0 : NULL;
+        for (int i = 0; sum && i < width; i++) sum[i] += row[i];
+    }
+    for (int k = 0; k < a->first_count && !a->dwte; k++)
+        add_chain(dwte + (size_t)a->inputs[a->first[k]] * C, a, rows, a->first[k], width);
+    for (int v = 0; v < model->config.V && a->dwte && a->part == a->parts - 1; v++) {
+        const float *sum = a->dwte + (size_t)v * C + c0;
+        for (int i = 0; i < width && a->last[v] >= 0; i++) dwte[(size_t)v * C + (size_t)i] += sum[i];
+    }
+}
+
 static void embedding_backward(const GPT2 *model, const float *dres) {
     const Activations *a = model->acts;
-    int C = model->config.C;
-    size_t behind = (size_t)(model->config.T - a->T) * (size_t)C; /* positions beyond this batch */
-#pragma omp single nowait
-    if (!a->accumulate) memset(model->g.wpe + (size_t)a->T * (size_t)C, 0, behind * sizeof(float));
-#pragma omp for schedule(dynamic)
-    for (int c = 0; c < C; c += TILE) {
+    const size_t C = (size_t)model->config.C, V = (size_t)model->config.V;
+    size_t behind = (size_t)(model->config.T - a->T) * C; /* positions beyond this batch */
+#pragma omp single
+    {
         TIMED(OTHER);
-        for (int tile = 0; tile < a->tiles; tile++) {
-            int seq = tile / a->S, pos = tile % a->S * TILE, width = min_int(TILE, C - c);
-            float rows[TILE * TILE];
-            gemm_transpose(rows, dres + ((size_t)tile * (size_t)C + (size_t)c) * TILE, width);
-            for (int t = 0; t < min_int(TILE, a->T - pos); t++) {
-                float *dwte = model->g.wte + (size_t)a->inputs[seq * a->T + pos + t] * (size_t)C + c;
-                float *dwpe = model->g.wpe + (size_t)(pos + t) * (size_t)C + c;
-                bool fresh = seq == 0 && !a->accumulate;
-                for (int i = 0; i < width; i++) {
-                    dwte[i] += rows[t * TILE + i];
-                    dwpe[i] = (fresh ? 0.0f : dwpe[i]) + rows[t * TILE + i];
-                }
-            }
-        }
+        if (!a->accumulate) memset(model->g.wpe + (size_t)a->T * C, 0, behind * sizeof(float));
+        if (!a->accumulate && a->dwte) memset(a->dwte, 0, V * C * sizeof(float));
+        chain_tokens(model);
+    }
+#pragma omp for schedule(dynamic)
+    for (int c = 0; c < model->config.C; c += TILE) {
+        TIMED(OTHER);
+        embedding_channels_backward(model, dres, c, min_int(TILE, model->config.C - c));
     }
 }
 
@@ -930,19 +987,24 @@ static void set_batch(GPT2 *model, const int32_t *inputs, const int32_t *targets
     a->S = ceil_div(T, TILE);
     a->tiles = B * a->S;
     a->first_tile = 0;
+    a->part = 0;
+    a->parts = 1;
     a->inputs = inputs;
     a->targets = targets;
 }
 
-static double mean_loss(const Activations *a) {
-    double sum = 0;
+/* Of all parts so far. */
+static double mean_loss(Activations *a) {
+    if (a->part == 0) a->loss_sum = a->loss_tokens = 0;
+    a->loss_tokens += (double)a->B * a->T;
     for (int seq = 0; seq < a->B; seq++)
-        for (int t = 0; t < a->T; t++) sum += a->loss[seq * a->S * TILE + t];
-    return sum / ((double)a->B * a->T);
+        for (int t = 0; t < a->T; t++) a->loss_sum += a->loss[seq * a->S * TILE + t];
+    return a->loss_sum / a->loss_tokens;
 }
 
-double gpt2_forward(GPT2 *model, const int32_t *inputs, const int32_t *targets, int B, int T) {
+double gpt2_forward(GPT2 *model, const int32_t *inputs, const int32_t *targets, int B, int T, int part) {
     set_batch(model, inputs, targets, B, T);
+    model->acts->part = part;
 #pragma omp parallel num_threads(model->threads)
     {
         thread_start(model);
@@ -953,10 +1015,12 @@ double gpt2_forward(GPT2 *model, const int32_t *inputs, const int32_t *targets, 
 }
 
 double gpt2_forward_backward(GPT2 *model, const int32_t *inputs, const int32_t *targets, int B, int T,
-                             double scale, bool accumulate) {
+                             int part, int parts) {
     set_batch(model, inputs, targets, B, T);
-    model->acts->gradient_scale = (float)(scale / ((double)B * T));
-    model->acts->accumulate = accumulate;
+    model->acts->part = part;
+    model->acts->parts = parts;
+    model->acts->gradient_scale = (float)(1 / ((double)B * T * parts));
+    model->acts->accumulate = part > 0;
     double start = omp_get_wtime(), middle = start;
 #pragma omp parallel num_threads(model->threads)
     {

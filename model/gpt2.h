@@ -3,7 +3,7 @@
  *     GPT2 model;
  *     gpt2_create(&model, (GPT2Config){.T = 128, .V = 4096, .L = 4, .NH = 4, .C = 128, .bias = true}, B, threads, &err);
  *     gpt2_init_weights(&model, seed);
- *     double loss = gpt2_forward_backward(&model, inputs, targets, B, T, 1.0, false);   // model.params[i].g
+ *     double loss = gpt2_forward_backward(&model, inputs, targets, B, T, 0, 1);   // model.params[i].g
  *
  * Letters as in llm.c: B batch, T time, C channels, V vocabulary, Vp padded to 128, L layers, NH heads,
  * hs = C / NH.
@@ -19,7 +19,8 @@
 
 typedef struct GPT2Config {
     int T, V, L, NH, C;
-    bool bias; /* biases in linear layers and LayerNorms */
+    bool bias;  /* biases in linear layers and LayerNorms */
+    bool parts; /* a step's batch may come in parts, to the same bits: takes V * C floats more */
 } GPT2Config;
 
 /* One set of tensors, weights or gradients. Linear weights are (outputs, inputs). NULL: no biases. */
@@ -83,12 +84,15 @@ bool gpt2_plan(GPT2 *model, GPT2Config config, int max_B, int threads, size_t *p
  * et al. 2019). Rows of wte beyond V are zero. A pure function of seed and tensor name order. */
 void gpt2_init_weights(GPT2 *model, uint64_t seed);
 
-/* Mean cross-entropy in nats over the B * T targets of inputs, targets (B, T); B <= max_B, T <= config.T. */
-double gpt2_forward(GPT2 *model, const int32_t *inputs, const int32_t *targets, int B, int T);
+/* Mean cross-entropy in nats over the B * T targets of inputs, targets (B, T), B <= max_B, T <= config.T, and of those
+ * of the parts before this one; part 0 begins anew. The same bits however the sequences are cut into parts. */
+double gpt2_forward(GPT2 *model, const int32_t *inputs, const int32_t *targets, int B, int T, int part);
 
-/* The same, and the gradients of scale * loss: written, or added to what is there when `accumulate`. */
+/* The same, and the gradients. A batch may come in `parts` of B sequences each, part 0 first: gradients are those of
+ * the mean loss of all, there after the last; the loss is the mean of the parts so far. With config.parts both are
+ * the same bits however the batch is cut; without, the rows of wte are added up in another order. */
 double gpt2_forward_backward(GPT2 *model, const int32_t *inputs, const int32_t *targets, int B, int T,
-                             double scale, bool accumulate);
+                             int part, int parts);
 
 /* logits (V) for the token that follows tokens[0 .. n - 1], n <= config.T. With `extend`,
  * tokens[0 .. n - 2] must be what the previous call saw: their keys and values are used again. */

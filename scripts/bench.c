@@ -136,7 +136,7 @@ static bool trainer_step(Trainer *t, Error *err) {
     for (int i = 0; i < 2 * B * T; i++)
         t->tokens[i] = (int32_t)(rng_bits(1, (uint64_t)t->step, (uint64_t)i) % (uint64_t)t->shape->model.V);
     double start = omp_get_wtime();
-    gpt2_forward_backward(&t->model, t->tokens, t->tokens + B * T, B, T, 1, false);
+    gpt2_forward_backward(&t->model, t->tokens, t->tokens + B * T, B, T, 0, 1);
     double middle = omp_get_wtime();
     double norm = gradient_norm(t->model.params, count, threads);
     if (norm > 1) gradient_scale(t->model.params, count, 1 / norm, threads);

@@ -131,10 +131,13 @@ static void prune(const CheckpointWriter *w) {
     Error none;
     int count;
     int64_t *steps = checkpoint_list(w->dir, &count, &none); /* if that fails, nothing is removed */
+    bool due_seen = false;
     for (int i = 0; i < count; i++) {
         bool best = w->keep.keep_best && steps[i] == w->best_step;
+        bool due = w->keep_due && !due_seen && w->keep.every > 0 && steps[i] % w->keep.every == 0;
+        due_seen |= due;
         bool milestone = w->keep.keep_every > 0 && steps[i] % w->keep.keep_every == 0;
-        if (i >= w->keep.keep_last && !best && !milestone && steps[i] != w->step)
+        if (i >= w->keep.keep_last && !best && !milestone && !due && steps[i] != w->step)
             remove_checkpoint(w->dir, steps[i]);
     }
     free(steps);
@@ -163,6 +166,7 @@ static const Field STATE_FIELDS[] = {
     {"seed",          FIELD_INT,  offsetof(CheckpointState, seed),              "0", "[0,1e15]", ""},
     {"data_cursor",   FIELD_INT,  offsetof(CheckpointState, cursor),            "0", "[0,9e15]", ""},
     {"reported",      FIELD_BOOL, offsetof(CheckpointState, reported),          "true", "", ""},
+    {"rollbacks",     FIELD_INT,  offsetof(CheckpointState, rollbacks),         "0", "[0,1e15]", ""},
     {"time_s",        FIELD_REAL, offsetof(CheckpointState, time_s),            "0", "[0,inf)", ""},
     {"line_start_s",  FIELD_REAL, offsetof(CheckpointState, line_start_s),      "0", "[0,inf)", ""},
     {"metrics_bytes", FIELD_INT,  offsetof(CheckpointState, log.metrics_bytes), "0", "[0,9e15]", ""},
@@ -195,6 +199,7 @@ static bool add_state(cJSON *root, const CheckpointState *state) {
     bool ok = true;
     for (const Field *f = STATE_FIELDS; f->name; f++)
         ok = ok && cJSON_AddRawToObject(root, f->name, field_text(f, state, text, sizeof text));
+    if (state->spikes.count > 0) ok = ok && spike_add_json(root, "spikes", &state->spikes);
     return ok && cJSON_AddStringToObject(root, "data", state->data) &&
            add_exact(root, "best_val_loss", state->log.best_val_loss) &&
            cJSON_AddRawToObject(root, "last_line", step_record_text(&state->log.last, text)) &&
@@ -217,7 +222,8 @@ static bool get_state(const cJSON *root, CheckpointState *state) {
         if (!get_field(root, f, state)) return false;
     if (!data || strlen(data) >= sizeof state->data || state->step > state->total_steps) return false;
     strcpy(state->data, data);
-    return get_exact(root, "best_val_loss", &state->log.best_val_loss) &&
+    return spike_get_json(root, "spikes", &state->spikes) &&
+           get_exact(root, "best_val_loss", &state->log.best_val_loss) &&
            step_record_parse(cJSON_GetObjectItemCaseSensitive(root, "last_line"), &state->log.last) &&
            step_record_parse(cJSON_GetObjectItemCaseSensitive(root, "next_line"), &state->line);
 }

@@ -31,6 +31,7 @@
 #include "core/safetensors.h"
 #include "optim/optim.h"
 #include "train/runlog.h"
+#include "train/spike.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -46,7 +47,9 @@ typedef struct CheckpointState {
     bool reported;             /* evaluation, line and sample of this step are in the log */
     double time_s;             /* since the run began, all its processes together */
     double line_start_s;       /* when the line that is being gathered began */
-    StepRecord line;           /* what was done since the last line of metrics; step -1: nothing */
+    int64_t rollbacks;         /* since the run began */
+    SpikeWindow spikes;
+    StepRecord line; /* what was done since the last line of metrics; step -1: nothing */
     RunLogMark log;
 } CheckpointState;
 
@@ -55,6 +58,7 @@ typedef struct CheckpointState {
 typedef struct CheckpointWriter {
     char dir[1100]; /* <run>/checkpoints */
     CheckpointSection keep;
+    bool keep_due; /* the last one at a multiple of keep.every stays, too: a run may go back to it */
     SafeTensors model, optim; /* the files as they will be */
     char *config_text;
     int64_t saved_step; /* of the last one that is known to be whole; -1: none yet */

@@ -404,6 +404,8 @@ static void check_together(Problems *p, const Config *c) {
     if (clean(p, "model") && c->model.n_embd % c->model.n_head != 0)
         problem(p, "model.n_head: %lld does not divide model.n_embd, %lld", (long long)c->model.n_head,
                 (long long)c->model.n_embd);
+    if (c->train.max_rollbacks > 0 && (!c->checkpoint.save || c->checkpoint.every == 0))
+        problem(p, "train.max_rollbacks: set checkpoint.every, for there must be something to go back to");
     if (clean(p, "train")) check_budget(p, c, sizes ? batch_tokens * c->train.grad_accum : 0);
 }
 

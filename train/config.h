@@ -44,6 +44,8 @@ typedef struct TrainSection {
     int64_t batch_size; /* sequences a micro-batch */
     int64_t grad_accum; /* micro-batches a step */
     double grad_clip;   /* global norm; 0 = off */
+    double spike_sigma; /* 0 = no step is left out */
+    int64_t spike_window, max_rollbacks;
     int64_t seed;
     int64_t threads;                /* 0: one per available core */
     int resume;                     /* ResumeMode */

@@ -47,6 +47,8 @@ const StepFigure STEP_FIGURES[] = {
     {"backward_s", offsetof(StepRecord, backward_s), true},
     {"optimizer_s", offsetof(StepRecord, optimizer_s), true},
     {"eval_s", offsetof(StepRecord, eval_s), true},
+    {"skipped", offsetof(StepRecord, skipped), true},
+    {"rollbacks", offsetof(StepRecord, rollbacks), false},
     {"temperature", offsetof(StepRecord, temperature), false},
     {"saturated_frac", offsetof(StepRecord, saturated_frac), false},
     {"dual_progress", offsetof(StepRecord, dual_progress), false},
@@ -412,6 +414,7 @@ bool runlog_continue(RunLog *log, const Config *config, const char *command_line
     log->last = mark->last;
     log->best_val_loss = mark->best_val_loss;
     log->best_val_step = mark->best_val_step;
+    close_files(log); /* a run that goes back does this again */
     bool done = open_files(log, err) &&
                 cut(log, log->metrics_fd, "metrics.jsonl", mark->metrics_bytes, err) &&
                 cut(log, log->samples_fd, "samples.txt", mark->samples_bytes, err) &&

@@ -33,6 +33,8 @@ typedef struct StepRecord {
     double tokens_per_s;          /* "tokens_per_s" */
     double forward_s, backward_s; /* "forward_s", ...: seconds since the line before */
     double optimizer_s, eval_s;
+    double skipped, rollbacks; /* "skipped": updates left out since the line before; "rollbacks": of the run so far, at the
+                                  first line behind one */
     double temperature;    /* "temperature": null in the hard phase (INFINITY), absent (NAN) without one */
     double saturated_frac; /* "saturated_frac" */
     double dual_progress;  /* "dual_progress": V*(tau x) / tau, see optim/temperature.h */

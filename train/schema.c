@@ -36,6 +36,13 @@ static const Field train_fields[] = {
     KEY(INT, TrainSection, grad_accum, "1", "[1,65536]", "micro-batches in a step"),
     KEY(REAL, TrainSection, grad_clip, "1", "[0,inf)",
         "largest global norm of the gradient; 0 = no clipping"),
+    KEY(REAL, TrainSection, spike_sigma, "0", "[0,inf)",
+        "leave out the update of a step whose loss or gradient norm lies so many standard deviations above "
+        "the mean of late; 0 = of none"),
+    KEY(INT, TrainSection, spike_window, "128", "[2,1024]", "how many steps that mean is of"),
+    KEY(INT, TrainSection, max_rollbacks, "0", "[0,1e6]",
+        "how often a run whose loss, gradient or weights are not finite goes back to its last checkpoint and leaves "
+        "out the data read since; 0 = it ends"),
     KEY(INT, TrainSection, seed, "1", "[0,1e15]", "of the initial weights and the order of the data"),
     KEY(INT, TrainSection, threads, "0", "[0,1024]",
         "0 = one per available core; results do not depend on it"),
