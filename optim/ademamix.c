@@ -27,7 +27,7 @@ static const Field fields[] = {
 };
 
 static const Preset presets[] = {
-    {"paper", "", "alpha 8, which rises with beta3 over the whole run"},
+    {"paper", "", "alpha 8, which rises with beta3 over the whole run; the defaults"},
     {"official", "alpha=2 warmup_frac=0 lr=1e-3 weight_decay=0", "the defaults of the authors' code"},
     {0},
 };

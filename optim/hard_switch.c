@@ -31,8 +31,8 @@ typedef struct Switch {
 
 /* What multiplies the momentum at this step; INFINITY before the switch, also beyond a run without one. */
 static double temperature_of(const Switch *h, const OptimGroup *group) {
-    int64_t hard = temperature_hard_steps(&(Temperature){.alpha_sign = h->alpha_sign}, group->total_steps);
-    return group->step <= hard || hard == group->total_steps ? INFINITY : h->ratio;
+    const Temperature t = {.alpha_sign = h->alpha_sign, .tau = h->ratio, .map = MAP_LINEAR};
+    return temperature_at(&t, 0, 0, group->step, group->total_steps);
 }
 
 /* ---- Signum ---- */

@@ -28,8 +28,9 @@ static const Field fields[] = {
 };
 
 static const Preset presets[] = {
-    {"paper", "", "the first gradient is taken as it is"},
-    {"official", "first_previous=zero lr=3e-3 weight_decay=0", "the authors' code and its defaults"},
+    {"paper", "", "the first gradient is taken as it is; the defaults"},
+    {"official", "first_previous=zero lr=3e-3 weight_decay=0",
+     "the first gradient is corrected by all of itself; the authors' code and its defaults"},
     {0},
 };
 

@@ -48,8 +48,9 @@ static const Field fields[] = {
 };
 
 static const Preset presets[] = {
-    {"paper", "", "d eps"},
-    {"official", "eps_d=new weight_decay=0", "d' eps; the authors' code and its defaults"},
+    {"paper", "", "eps is multiplied by the d of before the step; the defaults"},
+    {"official", "eps_d=new weight_decay=0",
+     "eps is multiplied by the new d; the authors' code and its defaults"},
     {0},
 };
 

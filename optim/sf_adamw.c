@@ -1,14 +1,13 @@
 /* sf_adamw.c: schedule-free AdamW. Gradients are taken at y, between the weights that step, z, and their
  * average, x; x is what is evaluated and saved. It takes the place of a falling learning rate.
  *
- *     v <- b2 v + (1 - b2) g^2
- *     z <- z - lr wd y - lr g / (sqrt(v / (1 - b2^t)) + eps)
- *     x <- x + c (z - x),    c = s_t / (s_1 + ... + s_t),    s_t = t^r (largest lr so far)^weight_lr_power
+ *     v <- b2 v + (1 - b2) g^2,    lr_t = lr sqrt(1 - b2^t)
+ *     z <- z - lr_t wd y - lr_t g / (sqrt(v) + eps)
+ *     x <- x + c (z - x),    c = s_t / (s_1 + ... + s_t),    s_t = t^r (largest lr_t so far)^weight_lr_power
  *     y = b1 x + (1 - b1) z                                  begins with x = y = z
  *
- * Source: Defazio et al. 2024 (arXiv 2405.15682). There, and in the code of its experiments, v is not
- * corrected but lr: lr sqrt(1 - b2^t) stands for lr above, in s_t too. The authors later corrected v,
- * because the other way was unstable on some problems.
+ * Source: Defazio et al. 2024 (arXiv 2405.15682) and the code of its experiments. The authors later corrected
+ * v instead, because this was unstable on some problems: lr_t = lr, and v / (1 - b2^t) for v.
  *
  * The warm-up is that of the run's schedule, which should be constant from then on. W is y, but for the
  * first step's beginning, where it is all there is.
@@ -43,7 +42,7 @@ static const Field fields[] = {
 };
 
 static const Preset presets[] = {
-    {"paper", "", "lr sqrt(1 - b2^t), v as it is"},
+    {"paper", "", "lr sqrt(1 - b2^t), v as it is; the defaults"},
     {"official", "bias_correction=v weight_decay=0", "the authors' code since then, and its defaults"},
     {0},
 };

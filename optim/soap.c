@@ -475,6 +475,7 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
 }
 
 static const Preset presets[] = {
+    {"paper", "", "decay as everywhere here, before the step; the defaults"},
     {"official", "decay_last=true lr=3e-3 weight_decay=0.01", "the authors' code and its defaults"},
     {0},
 };

@@ -128,9 +128,12 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
 const Optimizer optimizer_soft_adam = {
     .name = "soft_adam",
     .title = "SoftAdam",
-    .equation = "m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2\n"
-                "n = (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + adam_eps)\n"
-                "W <- (1 - lr wd) W - lr map(tau n)",
+    .equation =
+        "m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2\n"
+        "n = (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + adam_eps)\n"
+        "W <- (1 - lr wd) W - lr map(tau n)\n"
+        "tau = infinity in the first alpha_sign T steps; then fixed, or falling by quantiles of |n|\n"
+        "\n" GEOMETRY_TABLE,
     .source = "this program; the map and the schedule are those of arXiv 2605.31371",
     .differs = "",
     .cost = "one pass: reads 16 bytes a weight, writes 12; statistics once",

@@ -49,7 +49,7 @@ static const Preset presets[] = {
      "lr=0.02 weight_decay=0 momentum=0.95 momentum_form=ema nesterov=true coefficients=classic steps=5 "
      "scale=tall map=algebraic tau_max=1e9 statistics=gradient soft_iteration=coupled soft_steps=5",
      "the authors' code: five steps of either iteration, of which the soft one is far from converged; "
-     "statistics of the raw gradient"},
+     "statistics of the raw gradient. Its other parameters get Adam: configs/softmuon_official.json"},
     {0},
 };
 

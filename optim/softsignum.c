@@ -168,12 +168,10 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
 const Optimizer optimizer_softsignum = {
     .name = "softsignum",
     .title = "SoftSignum",
-    .equation =
-        "m <- beta m + gain g,  gain = 1 - beta (ema) or 1 - dampening (sum)\n"
-        "x = beta m + gain g (nesterov), else m\n"
-        "W <- (1 - lr wd) W - lr U,  U = -argmin_d <x, d> + V(d) / tau = map(tau x) = V*'(tau x)\n"
-        "tau = infinity in the first alpha_sign T steps; then fixed, or falling by quantiles of |x|\n"
-        "\n" GEOMETRY_TABLE,
+    .equation = MOMENTUM_EQUATION
+    "W <- (1 - lr wd) W - lr U,  U = -argmin_d <x, d> + V(d) / tau = map(tau x) = V*'(tau x)\n"
+    "tau = infinity in the first alpha_sign T steps; then fixed, or falling by quantiles of |x|\n"
+    "\n" GEOMETRY_TABLE,
     .source = "Feoktistov et al., Softsign (arXiv 2605.31371): SoftSignum, and its family of geometries",
     .differs =
         "the quantile schedule is fitted to x, as in the authors' code; without nesterov that is the "

@@ -446,6 +446,10 @@ static void normuons_state_should_be_one_number_for_each_row(void **state) {
         assert_int_equal(optim_slot_size(&one.optim.groups[0], &one.param, 1), m);
         for (int r = 0; r < m; r++) sum += one.optim.groups[0].tensors[0].slot[1][r];
         assert_true(fabs(sum * n - 0.25 * fmin(m, n)) < 1e-4);
+        memset(one.param.g, 0, (size_t)(m * n) * sizeof(float)); /* the momentum keeps its direction */
+        one_step(&one);
+        for (int r = 0; r < m; r++) sum -= one.optim.groups[0].tensors[0].slot[1][r];
+        assert_true(fabs(-sum * n - 0.75 * 0.25 * fmin(m, n)) < 1e-4);
         one_close(&one);
     }
 }

@@ -65,6 +65,80 @@ static void readings_should_pass_their_own_check(void **state) {
     }
 }
 
+/* What papers and official codes publish, once more: defaults ("") and readings, every setting that they name. */
+static void defaults_and_readings_should_be_the_published_ones(void **state) {
+    (void)state;
+#define EMA  "momentum=0.95 momentum_form=ema dampening=0 nesterov=true "
+#define NS5  "coefficients=classic steps=5 split_qkv=true "
+#define SOFT "alpha_sign=0.9 tau=0 eps=1e-4 newton_iters=10 "
+#define SUM  "lr=1e-3 weight_decay=0 momentum=0 momentum_form=sum dampening=0 nesterov=false "
+#define SF   "lr=2.5e-3 beta1=0.9 beta2=0.999 eps=1e-8 weight_lr_power=2 r=0 "
+#define MARS "beta1=0.95 beta2=0.99 eps=1e-8 gamma=0.025 "
+#define MIX  "lr=1e-3 beta1=0.9 beta2=0.999 beta3=0.9999 eps=1e-8 "
+#define SOAP                                                                                               \
+    "lr=3e-3 weight_decay=0.01 beta1=0.95 beta2=0.95 shampoo_beta=-1 eps=1e-8 frequency=10 max_dim=10000 "
+#define PRODIGY                                                                                            \
+    "lr=1 beta1=0.9 beta2=0.999 beta3=0 eps=1e-8 d0=1e-6 d_coef=1 growth_rate=0 bias_correction=false "    \
+    "safeguard_warmup=false "
+    static const struct {
+        const char *optimizer, *reading, *settings;
+    } rows[] = {
+        {"adamw", "", "beta1=0.9 beta2=0.95 eps=1e-8"},
+        {"ademamix", "", MIX "alpha=8 warmup_frac=1"},
+        {"ademamix", "paper", MIX "alpha=8 warmup_frac=1"},
+        {"ademamix", "official", MIX "alpha=2 warmup_frac=0 weight_decay=0"},
+        {"adopt", "", "lr=1e-3 beta1=0.9 beta2=0.9999 eps=1e-6 clip=true"},
+        {"hard_switch", "official", SUM "alpha_sign=0.9 sgd_lr_ratio=1"},
+        {"lion", "", "beta1=0.9 beta2=0.99"},
+        {"mars", "paper", MARS "first_previous=same"},
+        {"mars", "official", MARS "first_previous=zero lr=3e-3 weight_decay=0"},
+        {"muon", "", EMA NS5 "scale=tall lr=0.02 weight_decay=0"},
+        {"muon", "official", EMA NS5 "scale=tall lr=0.02 weight_decay=0"},
+        {"muon", "paper", NS5 "momentum=0.95 momentum_form=sum dampening=0 nesterov=false scale=none"},
+        {"muon", "moonlight",
+         NS5
+         "momentum=0.95 momentum_form=sum dampening=0 nesterov=true scale=rms lr=1e-3 weight_decay=0.1"},
+        {"normuon", "official", EMA NS5 "scale=tall norm=kept beta2=0.95 eps=1e-10 lr=0.02 weight_decay=0"},
+        {"normuon", "paper", EMA NS5 "nesterov=false scale=rms norm=polar beta2=0.95 eps=1e-10 lr=3.6e-3"},
+        {"prodigy", "paper", PRODIGY "eps_d=old"},
+        {"prodigy", "official", PRODIGY "eps_d=new weight_decay=0"},
+        {"s3", "", "beta=0.95 p=3"},
+        {"scion", "constrained",
+         NS5 "momentum=0.9 hidden_radius=50 outer_radius=3000 scale=aspect weight_decay=1"},
+        {"scion", "unconstrained",
+         NS5 "momentum=0.9 hidden_radius=50 outer_radius=3000 scale=aspect weight_decay=0"},
+        {"sf_adamw", "paper", SF "bias_correction=rate"},
+        {"sf_adamw", "official", SF "bias_correction=v weight_decay=0"},
+        {"sgd", "official", SUM "coupled_decay=true"},
+        {"sgd", "paper", SUM "lr=1e-2 weight_decay=0.1 momentum=0.9 coupled_decay=true"},
+        {"signsgd", "paper", "lr=1e-4 weight_decay=0.1"},
+        {"soap", "paper", SOAP "normalize=false decay_last=false split_qkv=true"},
+        {"soap", "official", SOAP "normalize=false decay_last=true split_qkv=true"},
+        {"softmuon", "paper",
+         EMA SOFT
+         "coefficients=converged scale=tall split_qkv=true map=algebraic tau_max=1e9 statistics=momentum "
+         "soft_iteration=stacked"},
+        {"softmuon", "official",
+         EMA NS5 SOFT
+         "scale=tall map=algebraic tau_max=1e9 statistics=gradient soft_iteration=coupled soft_steps=5 "
+         "lr=0.02 weight_decay=0"},
+        {"softsignum", "paper", EMA SOFT "nesterov=false map=tanh tau_max=1e9 lr_norm=none"},
+        {"softsignum", "official", SUM SOFT "map=tanh tau_max=20 lr_norm=none"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const Optimizer *o = optimizer_find(rows[i].optimizer);
+        const Preset *preset = *rows[i].reading ? optimizer_preset(o, rows[i].reading) : NULL;
+        double ours[2] = {o->lr, o->weight_decay}, published[2] = {o->lr, o->weight_decay};
+        if (*rows[i].reading && !preset) fail_msg("%s as %s", o->name, rows[i].reading);
+        char *is = golden_settings(o, preset ? preset->settings : "", ours);
+        char *should_be = golden_settings(o, rows[i].settings, published);
+        if (memcmp(is, should_be, o->hyper_size) != 0 || memcmp(ours, published, sizeof ours) != 0)
+            fail_msg("%s as \"%s\" is not %s", o->name, rows[i].reading, rows[i].settings);
+        free(is);
+        free(should_be);
+    }
+}
+
 /* half_soft and, for k > 0, one more choice than the defaults: each switch, each other word, each reading. NULL
  * beyond them. A combination that the method refuses is tried with a fixed temperature, else it is "". */
 static const char *variant(const Optimizer *o, int k) {
@@ -246,7 +320,7 @@ static void restore(World *to, World *from) {
 
 static void saved_state_should_continue_with_the_same_bits(void **state) {
     (void)state;
-    EACH_VARIANT(o, k) for (int stop = 1; stop < STEPS; stop += k ? 5 : 1) {
+    EACH_VARIANT(o, k) for (int stop = k ? 6 : 1; stop < STEPS; stop += k ? STEPS : 1) {
         World straight, resumed;
         world_open(&straight, *o, variant(*o, k), 0.01, 0.1, 1);
         world_open(&resumed, *o, variant(*o, k), 0.01, 0.1, 1);
@@ -423,6 +497,7 @@ int main(void) {
         cmocka_unit_test(excuses_should_be_for_optimizers_there_are),
         cmocka_unit_test(declarations_should_be_complete_and_defaults_in_range),
         cmocka_unit_test(readings_should_pass_their_own_check),
+        cmocka_unit_test(defaults_and_readings_should_be_the_published_ones),
         cmocka_unit_test(state_should_begin_as_zeros),
         cmocka_unit_test(no_gradient_and_no_decay_should_change_nothing),
         cmocka_unit_test(decay_alone_should_shrink_weights),

@@ -414,6 +414,10 @@ static void hard_phase_of_soft_adam_should_be_signum(void **state) {
     assert_same_weights(&soft, &hard);
     assert_true(isinf(soft.optim.groups[0].temperature));
     world_close(&soft);
+    world_open(&soft, optimizer_find("soft_adam"), "", 0.01, 0, 1);
+    world_run(&soft, 1, 0);
+    assert_true(soft.optim.groups[0].saturated_frac == 0); /* a weight that never moved is no sign */
+    world_close(&soft);
     world_close(&hard);
 }
 

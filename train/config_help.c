@@ -56,7 +56,7 @@ static void print_fields(FILE *out, const char *section, const Field *fields, co
     }
 }
 
-/* What it updates by itself, and what it can: "every role", "matrix; embedding, head where named for them". */
+/* What it updates by itself, and what it can: "every role", "matrix; embedding, head if roles names it for them". */
 static const char *roles_text(const Optimizer *o, char *out, size_t size) {
     if (o->roles == ROLES_ALL) {
         snprintf(out, size, "every role");
@@ -66,7 +66,7 @@ static const char *roles_text(const Optimizer *o, char *out, size_t size) {
     for (int role = 0; role < ROLE_COUNT; role++)
         if (role != ROLE_MATRIX && (o->roles & ROLE_BIT(role)))
             n += (size_t)snprintf(out + n, size - n, "%s%s", n > 6 ? ", " : "; ", ROLE_NAMES[role]);
-    if (n > 6) snprintf(out + n, size - n, " where named for it");
+    if (n > 6) snprintf(out + n, size - n, " if roles names it for them");
     return out;
 }
 
@@ -128,7 +128,7 @@ void config_list_optimizers(FILE *out) {
 static void print_lines(FILE *out, const char *indent, const char *lines) {
     for (const char *end; *lines; lines = *end ? end + 1 : end) {
         end = lines + strcspn(lines, "\n");
-        fprintf(out, "%s%.*s\n", indent, (int)(end - lines), lines);
+        fprintf(out, "%s%.*s\n", end > lines ? indent : "", (int)(end - lines), lines);
     }
 }
 
