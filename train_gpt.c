@@ -38,6 +38,7 @@ typedef struct Session {
     GPT2 model;
     Optim optim;
     Tokenizer *tokenizer; /* only for samples */
+    const char *command_line;
     RunLog log;
     Progress progress;
     int32_t *inputs, *targets; /* (batch_size, T) */
@@ -241,6 +242,7 @@ static bool accumulate_gradients(Session *s, int64_t step, StepRecord *record, E
 
 /* One update of the weights; record->step says that it was made. `measure`: fill in what is costly to know. */
 static bool train_step(Session *s, int64_t step, bool measure, StepRecord *record, Error *err) {
+    const TrainSection *how = &s->config.train;
     const Param *params = s->model.params;
     int count = s->model.param_count;
     int64_t cursor = s->train.cursor;
@@ -254,7 +256,15 @@ static bool train_step(Session *s, int64_t step, bool measure, StepRecord *recor
         snprintf(what, sizeof what, "the gradient of %s", bad ? bad->name : "all parameters, its norm,");
         return report_divergence(s, step, what, cursor, err);
     }
-    double clip = s->config.train.grad_clip;
+    if (how->spike_sigma > 0 &&
+        spike_judge(&s->at.spikes, how->spike_sigma, record->train_loss, record->grad_norm)) {
+        progress_note(&s->progress, "step %lld: left out; loss %.4f, gradient norm %.4g", (long long)step,
+                      record->train_loss, record->grad_norm);
+        record->skipped = fmax(0, record->skipped) + 1; /* fmax: 0 where it is NAN, none yet */
+        record->step = step;
+        return true;
+    }
+    double clip = how->grad_clip;
     if (clip > 0 && record->grad_norm > clip)
         gradient_scale(params, count, clip / record->grad_norm, s->threads);
     double factor = schedule_factor(&s->config.schedule, step, s->total_steps);
@@ -417,29 +427,6 @@ static bool save_at_end(Session *s, Error *err) {
     return begin_checkpoint(s, err) && checkpoint_wait(&s->checkpoints, err);
 }
 
-/* From where the run stands to its last step, or until a signal. */
-static bool train_steps(Session *s, Error *err) {
-    for (;;) {
-        if (!s->at.reported && !report(s, err)) return false;
-        if (checkpoint_has_ended(&s->checkpoints)) settle_checkpoint(s);
-        if (stop_signal || s->at.step == s->total_steps) return true;
-        if (is_save_due(s)) {
-            settle_checkpoint(s);
-            if (!begin_checkpoint(s, err)) return false;
-        }
-        if (!advance(s, err)) return false;
-    }
-}
-
-/* However it ends, the steps that were made are in the log; a run that goes on from a checkpoint cuts that line off. */
-static bool train(Session *s, Error *err) {
-    Error log_err;
-    bool ok = train_steps(s, err) && save_at_end(s, err);
-    if (s->at.line.step < 0 || runlog_step(&s->log, &s->at.line, &log_err)) return ok;
-    if (ok) *err = log_err;
-    return false;
-}
-
 static bool is_finished(const Session *s) {
     return s->at.step == s->total_steps && s->at.reported;
 }
@@ -457,7 +444,7 @@ static bool load_weights(Session *s, const Checkpoint *c, Error *err) {
 
 /* Weights, optimizer and position from a checkpoint; ERR_CHECKPOINT when it is damaged, others when it does not belong
  * to this run. */
-static bool load_checkpoint(Session *s, const char *path, const char *command_line, Error *err) {
+static bool load_checkpoint(Session *s, const char *path, Error *err) {
     Checkpoint c;
     char *config = config_to_json(&s->config);
     if (config == NULL) return error_set(err, ERR_IO, "%s: out of memory", path);
@@ -469,7 +456,7 @@ static bool load_checkpoint(Session *s, const char *path, const char *command_li
             "run.dir; train.resume=never moves that run aside and begins anew",
             path, s->config.data.dir);
     ok = ok && load_weights(s, &c, err) && checkpoint_load_optimizer(&c, &s->optim, err) &&
-         runlog_continue(&s->log, &s->config, command_line, s->threads, c.state.step, &c.state.log, err);
+         runlog_continue(&s->log, &s->config, s->command_line, s->threads, c.state.step, &c.state.log, err);
     if (ok) {
         optim_show(&s->optim, WEIGHTS_TRAINED);
         s->at = c.state;
@@ -482,8 +469,71 @@ static bool load_checkpoint(Session *s, const char *path, const char *command_li
     return ok;
 }
 
+/* What is due where the run stands, and one step more; *ended when there is none, or after a signal. */
+static bool go_on(Session *s, bool *ended, Error *err) {
+    if (!s->at.reported && !report(s, err)) return false;
+    if (checkpoint_has_ended(&s->checkpoints)) settle_checkpoint(s);
+    *ended = stop_signal || s->at.step == s->total_steps;
+    if (*ended) return true;
+    if (is_save_due(s)) {
+        settle_checkpoint(s);
+        if (!begin_checkpoint(s, err)) return false;
+    }
+    return advance(s, err);
+}
+
+/* The last checkpoint that each run with this config has made, however often it was stopped: a multiple of
+ * checkpoint.every; -1 if there is none. */
+static int64_t find_way_back(const Session *s) {
+    Error none;
+    int count;
+    int64_t *steps = checkpoint_list(s->checkpoints.dir, &count, &none), found = -1;
+    for (int i = 0; i < count && found < 0; i++)
+        if (is_due(s->config.checkpoint.every, steps[i])) found = steps[i];
+    free(steps);
+    return found;
+}
+
+/* After numbers that are not finite, if train.max_rollbacks allows it: back to a checkpoint, and on from there with the
+ * data that follows what was read. A run that is killed then goes through the same again, and comes to the same end. */
+static bool roll_back(Session *s, Error *err) {
+    int64_t rollbacks = s->at.rollbacks + 1, cursor = s->train.cursor, most = s->config.train.max_rollbacks;
+    char path[1200];
+    if (err->code != ERR_DIVERGED || rollbacks > most) return false;
+    settle_checkpoint(s);
+    int64_t step = find_way_back(s);
+    if (step < 0) return false;
+    progress_note(&s->progress, "warning: %s. Back to step %lld, for the %lldth time of %lld, and on with other data",
+                  err->text, (long long)step, (long long)rollbacks, (long long)most);
+    checkpoint_path(s->checkpoints.dir, step, path, sizeof path);
+    if (!load_checkpoint(s, path, err)) return false;
+    s->checkpoints.step = s->checkpoints.saved_step = step;
+    s->at.rollbacks = rollbacks;
+    s->at.line.rollbacks = (double)rollbacks;
+    s->at.cursor = s->train.cursor = cursor;
+    return true;
+}
+
+/* From where the run stands to its last step, or until a signal. */
+static bool train_steps(Session *s, Error *err) {
+    bool ended = false;
+    s->at.spikes.length = s->config.train.spike_window;
+    while (!ended)
+        if (!go_on(s, &ended, err) && !roll_back(s, err)) return false;
+    return true;
+}
+
+/* However it ends, the steps that were made are in the log; a run that goes on from a checkpoint cuts that line off. */
+static bool train(Session *s, Error *err) {
+    Error log_err;
+    bool ok = train_steps(s, err) && save_at_end(s, err);
+    if (s->at.line.step < 0 || runlog_step(&s->log, &s->at.line, &log_err)) return ok;
+    if (ok) *err = log_err;
+    return false;
+}
+
 /* Goes on with the run that is in run.dir, if there is one to go on with: from its newest checkpoint that is whole. */
-static bool continue_run(Session *s, const char *command_line, bool *continued, Error *err) {
+static bool continue_run(Session *s, bool *continued, Error *err) {
     char dir[1100], path[1200];
     int count = 0, i = 0;
     Error aside;
@@ -495,7 +545,7 @@ static bool continue_run(Session *s, const char *command_line, bool *continued, 
     bool ok = true;
     for (; i < count && !*continued && ok; i++) {
         *continued =
-            load_checkpoint(s, checkpoint_path(dir, steps[i], path, sizeof path), command_line, err);
+            load_checkpoint(s, checkpoint_path(dir, steps[i], path, sizeof path), err);
         ok = *continued || err->code == ERR_CHECKPOINT;
         if (ok && !*continued) fprintf(stderr, "warning: %s\n", err->text);
     }
@@ -590,16 +640,16 @@ static bool init_run(Session *s, Error *err) {
 }
 
 /* The run's directory, and in it the run: continued, or new. */
-static bool open_run(Session *s, const char *command_line, Error *err) {
+static bool open_run(Session *s, Error *err) {
     const Config *c = &s->config;
     bool continued;
     SafeTensors image;
     GPT2Config shape = model_config(s);
     s->at = (CheckpointState){.total_steps = s->total_steps, .seed = c->train.seed, .line = new_line()};
     if (!loader_identity(&s->train, s->at.data, err) || !runlog_lock(&s->log, c->run.dir, err) ||
-        !continue_run(s, command_line, &continued, err))
+        !continue_run(s, &continued, err))
         return false;
-    if (!continued && (!init_run(s, err) || !runlog_begin(&s->log, c, command_line, s->threads, err)))
+    if (!continued && (!init_run(s, err) || !runlog_begin(&s->log, c, s->command_line, s->threads, err)))
         return false;
     if (!continued && s->at.begin_step > 0) s->log.last = s->at.log.last;
     if (*s->log.moved_to) printf("the run that was in %s is now %s\n", c->run.dir, s->log.moved_to);
@@ -610,6 +660,7 @@ static bool open_run(Session *s, const char *command_line, Error *err) {
             return false;
         if (continued) s->checkpoints.saved_step = s->checkpoints.step = s->at.step;
     }
+    if (c->train.max_rollbacks > 0) s->checkpoints.keep_due = true;
     s->saved_s = omp_get_wtime();
     s->start_s = s->saved_s - s->at.time_s;
     return true;
@@ -641,7 +692,7 @@ static bool dry_run(Session *s, Plan *plan, Error *err) {
 }
 
 /* Trains, and leaves a whole run directory behind however that ends. */
-static bool run(Session *s, const char *command_line, Error *err) {
+static bool run(Session *s, Error *err) {
     const Config *c = &s->config;
     bool sampling = c->sample.every > 0;
     if (sampling) {
@@ -656,7 +707,7 @@ static bool run(Session *s, const char *command_line, Error *err) {
                              (long long)s->vocab_size, ids, path);
     }
     if (!build(s, err)) return false;
-    if (!open_run(s, command_line, err)) return false;
+    if (!open_run(s, err)) return false;
     progress_open(&s->progress, stdout, s->total_steps);
     catch_signals();
     bool ok = train(s, err);
@@ -715,9 +766,9 @@ static char *join(int argc, char **argv) {
 }
 
 static bool train_command(int argc, char **argv, Error *err) {
-    Session s = {0};
     const char *config_path = NULL;
     char *command_line = join(argc, argv);
+    Session s = {.command_line = command_line};
     char **overrides = argv; /* gathered at its beginning */
     int override_count = 0;
     bool dry = false, ok = command_line != NULL || error_set(err, ERR_IO, "out of memory");
@@ -735,7 +786,7 @@ static bool train_command(int argc, char **argv, Error *err) {
         s.threads = s.config.train.threads > 0 ? (int)s.config.train.threads : threads_available();
         ok = open_data(&s, err) && make_plan(&s, &plan, err);
         if (ok && !dry) plan_print_header(stdout, &plan, &s.config);
-        ok = ok && (dry ? dry_run(&s, &plan, err) : run(&s, command_line, err));
+        ok = ok && (dry ? dry_run(&s, &plan, err) : run(&s, err));
     } else {
         ok = false;
     }

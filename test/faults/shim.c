@@ -136,8 +136,10 @@ static bool memory_is_out(void) {
     return true;
 }
 
-/* dlsym itself allocates a little. */
-static _Alignas(64) char early[16384];
+/* dlsym itself allocates a little; asan does so before this library is linked, when dlsym is not yet there. */
+extern __typeof__(dlsym) dlsym __attribute__((weak));
+static volatile bool asking; /* dlsym is declared as a leaf, which it is not here */
+static _Alignas(64) char early[1 << 16];
 static size_t early_used;
 
 static void *early_alloc(size_t size) {
@@ -152,24 +154,22 @@ static bool is_early(const void *p) {
 
 void *malloc(size_t size) {
     static void *(*next)(size_t);
-    static __thread bool looking;
+    if (!next && (asking || !dlsym)) return early_alloc(size);
     if (!next) {
-        if (looking) return early_alloc(size);
-        looking = true;
+        asking = true;
         next = (void *(*)(size_t))dlsym(RTLD_NEXT, "malloc");
-        looking = false;
+        asking = false;
     }
     return memory_is_out() ? NULL : next(size);
 }
 
 void *calloc(size_t count, size_t size) {
     static void *(*next)(size_t, size_t);
-    static __thread bool looking;
+    if (!next && (asking || !dlsym)) return early_alloc(count * size);
     if (!next) {
-        if (looking) return early_alloc(count * size);
-        looking = true;
+        asking = true;
         next = (void *(*)(size_t, size_t))dlsym(RTLD_NEXT, "calloc");
-        looking = false;
+        asking = false;
     }
     return memory_is_out() ? NULL : next(count, size);
 }
@@ -194,7 +194,14 @@ int posix_memalign(void **p, size_t align, size_t size) {
 }
 
 void free(void *p) {
-    if (p && !is_early(p)) real(free)(p);
+    static void (*next)(void *);
+    if (!p || is_early(p) || asking) return;
+    if (!next) {
+        asking = true;
+        next = (void (*)(void *))dlsym(RTLD_NEXT, "free");
+        asking = false;
+    }
+    next(p);
 }
 
 /* ---- which calls fail -------------------------------------------------------------------------------- */
