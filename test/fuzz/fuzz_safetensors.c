@@ -19,7 +19,10 @@ static void write_input(Bytes input) {
 }
 
 static double sum_of(const SafeTensor *t) {
+    size_t count = 1;
     double sum = 0;
+    for (int i = 0; i < t->dims; i++) FUZZ_CHECK(!__builtin_mul_overflow(count, t->shape[i], &count));
+    FUZZ_CHECK(count == t->count);
     for (size_t i = 0; i < t->count; i++) sum += safetensor_value(t, i);
     return sum == sum ? sum : 0;
 }
