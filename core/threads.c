@@ -11,6 +11,7 @@
 void threads_prepare(char **argv) {
     static const char *const settings[][2] = {{"GOMP_SPINCOUNT", "10000"},
                                               {"KMP_BLOCKTIME", "1"},
+                                              {"OMP_SCHEDULE", "dynamic"},
                                               {"OPENBLAS_NUM_THREADS", "1"},
                                               {PREPARED, "1"}};
     if (getenv(PREPARED)) return;

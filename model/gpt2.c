@@ -751,14 +751,14 @@ static void head_backward(const GPT2 *model, int tile0, int tiles) {
             }
         }
     int rows_a_task = rows_of_task(V);
-#pragma omp for schedule(dynamic) nowait
+#pragma omp for schedule(runtime) nowait
     for (int row = 0; row < V; row += rows_a_task) {
         TIMED(HEAD);
         linear_backward_weight(model->g.wte, NULL, a->logits, a->head_in_t, C, V, tiles, row,
                                min_int(rows_a_task, V - row), a->accumulate || tile0 > 0);
     }
     int blocks = ceil_div(C, 48), groups = ceil_div(tiles, GROUP);
-#pragma omp for collapse(2) schedule(dynamic)
+#pragma omp for collapse(2) schedule(runtime)
     for (int g = 0; g < groups; g++)
         for (int block = 0; block < blocks; block++) {
             TIMED(HEAD);
@@ -871,7 +871,7 @@ static void layer_weights_backward(const GPT2 *model, int l) {
         rows[k] = rows_of_task(linear[k].OC);
         end[k] = tasks += ceil_div(linear[k].OC, rows[k]);
     }
-#pragma omp for schedule(dynamic) nowait
+#pragma omp for schedule(runtime) nowait
     for (int task = 0; task < tasks; task++) {
         int k = 0;
         while (task >= end[k]) k++;
@@ -881,7 +881,7 @@ static void layer_weights_backward(const GPT2 *model, int l) {
                                a->accumulate);
     }
     float *norms[] = {[LN1_W] = g->ln1w, [LN1_B] = g->ln1b, [LN2_W] = g->ln2w, [LN2_B] = g->ln2b};
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(runtime)
     for (int k = 0; k < 4; k++)
         sum_parts(norms[k], norm_part(a, C, (NormWeight)k, 0), C, a->tiles, a->accumulate);
 }
@@ -947,7 +947,7 @@ static void embedding_backward(const GPT2 *model, const float *dres) {
         if (!a->accumulate && a->dwte) memset(a->dwte, 0, V * C * sizeof(float));
         chain_tokens(model);
     }
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(runtime)
     for (int c = 0; c < model->config.C; c += TILE) {
         TIMED(OTHER);
         embedding_channels_backward(model, dres, c, min_int(TILE, model->config.C - c));

@@ -279,7 +279,7 @@ static void run_phase(Optim *optim, Phase phase) {
     {
         float *work = optim->work[omp_get_thread_num()];
         denormals_flush();
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(runtime)
         for (int i = 0; i < optim->task_count; i++) {
             struct OptimTask *task = &optim->tasks[i];
             const Optimizer *o = task->group->optimizer;
@@ -324,7 +324,7 @@ bool optim_step(Optim *optim, int64_t step, int64_t total_steps, double lr_facto
 }
 
 void optim_show(Optim *optim, OptimWeights which) {
-#pragma omp parallel for num_threads(optim->threads) schedule(dynamic, 1)
+#pragma omp parallel for num_threads(optim->threads) schedule(runtime)
     for (int i = 0; i < optim->task_count; i++) {
         const struct OptimTask *task = &optim->tasks[i];
         const Optimizer *o = task->group->optimizer;

@@ -282,20 +282,30 @@ another_seed_gives_another_run() (
     if same_curves adamw seed2 >/dev/null; then is "seed 2" "another run"; fi
 )
 
-threads_1_2_3_give_the_same_bits() (
-    with_threads() { # OPTIMIZER OVERRIDE...
+any_threads_schedule_and_micro_batch_give_the_same_bits() (
+    again() { # NAME BATCH ACCUM THREADS SCHEDULE OVERRIDE...
+        dir=bits/$1.$2.$4.$5
+        name=$1 batch=$2 accum=$3 threads=$4 schedule=$5
+        shift 5
+        export OMP_SCHEDULE="$schedule"
+        does 0 train optimizer.name="$name" run.dir="$dir" train.threads="$threads" \
+            train.batch_size="$batch" train.grad_accum="$accum" train.steps=2 schedule.warmup_steps=0 eval.tokens=96 "$@"
+        same_curves "bits/$name.6.1.dynamic" "$dir"
+    }
+    with() { # NAME OVERRIDE...
         name=$1
         shift
-        for threads in 1 2 3; do
-            does 0 train optimizer.name="$name" run.dir="threads/$name$threads" train.threads=$threads \
-                train.batch_size=3 train.grad_accum=2 train.steps=2 schedule.warmup_steps=0 eval.tokens=96 "$@"
-        done
-        same_curves "threads/${name}1" "threads/${name}2" "threads/${name}3"
+        again "$name" 6 1 1 dynamic "$@"
+        again "$name" 3 2 2 static "$@"
+        again "$name" 2 3 3 dynamic "$@"
+        again "$name" 1 6 7 static "$@"
+        again "$name" 3 2 16 dynamic "$@"
     }
     # wide enough that gradients and states are cut into several pieces
-    with_threads adamw model.n_layer=1 model.n_embd=192
-    with_threads softsignum optimizer.alpha_sign=0.5 model.n_layer=1 model.n_embd=192
-    with_threads softmuon optimizer.alpha_sign=0.5
+    with adamw model.n_layer=1 model.n_embd=192
+    with softsignum optimizer.alpha_sign=0.5 model.n_layer=1 model.n_embd=192
+    with softmuon optimizer.alpha_sign=0.5
+    with soap
 )
 
 two_half_batches_learn_like_one_whole() (

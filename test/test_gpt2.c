@@ -712,6 +712,33 @@ static void threads_should_change_no_bit(void **state) {
     }
 }
 
+/* More threads than tiles, sequences and cores; tasks given out in any order. */
+static void schedules_should_change_no_bit_in_twenty_repetitions(void **state) {
+    (void)state;
+    static const int THREADS[] = {1, 2, 3, 7, 16};
+    static const omp_sched_t KINDS[] = {omp_sched_static, omp_sched_dynamic};
+    Batch b = batch_create(3, 130, SMALL.V);
+    GPT2 one = lively_model(SMALL, 3, 1);
+    size_t n = gradient_count(&one);
+    double expected_loss = run(&one, b);
+    float *expected = gradients_of(&one);
+    for (int k = 0; k < 10; k++) {
+        GPT2 model = lively_model(SMALL, 3, THREADS[k % 5]);
+        omp_set_schedule(KINDS[k / 5], 1);
+        for (int repetition = 0; repetition < 20; repetition++) {
+            double loss = run(&model, b);
+            float *g = gradients_of(&model);
+            assert_memory_equal(&loss, &expected_loss, sizeof loss);
+            assert_memory_equal(g, expected, n * sizeof *g);
+            memory_free(g);
+        }
+        gpt2_free(&model);
+    }
+    memory_free(expected);
+    batch_free(b);
+    gpt2_free(&one);
+}
+
 static void fewer_threads_than_asked_for_should_change_no_bit(void **state) {
     (void)state;
     GPT2 model = lively_model(SMALL, 2, 2), plan;
@@ -1130,6 +1157,7 @@ int main(void) {
         cmocka_unit_test(logits_loss_and_gradients_should_match_hugging_face),
         cmocka_unit_test(model_and_gradients_should_match_a_plain_double_precision_one),
         cmocka_unit_test(threads_should_change_no_bit),
+        cmocka_unit_test(schedules_should_change_no_bit_in_twenty_repetitions),
         cmocka_unit_test(fewer_threads_than_asked_for_should_change_no_bit),
         cmocka_unit_test(timers_should_change_no_bit_and_account_for_the_time),
         cmocka_unit_test(parts_of_a_batch_should_change_no_bit),
