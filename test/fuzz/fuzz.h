@@ -36,6 +36,9 @@ typedef struct Bytes {
     size_t size;
 } Bytes;
 
+/* Inputs that were understood. Of a corpus some must be, or it is out of date: replay.c sees to it. */
+__attribute__((weak)) int fuzz_accepted;
+
 /* One input may hold several files, with this line between. */
 #define FUZZ_SEPARATOR "\n===\n"
 

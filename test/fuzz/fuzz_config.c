@@ -34,6 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         words[count++] = strndup(word.at, word.size);
     }
     if (config_load(&config, "config.json", words, count, &err)) {
+        fuzz_accepted++;
         check_reads_back(&config);
         config_free(&config);
     } else {

@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fuzz_refused(&err);
         return 0;
     }
+    fuzz_accepted++;
     FUZZ_CHECK(dataset_info_write(".", &info, NULL, 0, &err) && file_rename("./dataset.json", &err));
     FUZZ_CHECK(dataset_info(".", &again, &err) && memcmp(&info, &again, sizeof info) == 0);
     return 0;

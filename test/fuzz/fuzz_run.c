@@ -47,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     read_curves(&runs[0]);
     run_setting(&runs[0], "optimizer.lr", setting, sizeof setting);
     if (read_run(&runs[1], rest, metrics, summary)) {
+        fuzz_accepted++;
         compare(runs);
         run_free(&runs[1]);
     }

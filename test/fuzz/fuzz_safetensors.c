@@ -53,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fuzz_refused(&err);
         return 0;
     }
+    fuzz_accepted++;
     safetensors_metadata(&file, "format");
     check_reads_back(&file);
     safetensors_close(&file);

@@ -58,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (flags & TWO_SHARDS) write_shard("train_1.bin", content, flags & RIGHT_COUNT);
     if (loader_open(&loader, ".", "train", T, vocab_size, flags & SHUFFLED, 7, &err)) {
         if (flags & (GROWN | SHRUNK)) write_shard("train_0.bin", content, flags); /* behind its back */
+        fuzz_accepted++;
         read_epochs(&loader, !(flags & (GROWN | SHRUNK)));
         loader_close(&loader);
     } else {

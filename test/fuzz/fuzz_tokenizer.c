@@ -52,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fuzz_refused(&err);
         return 0;
     }
+    fuzz_accepted++;
     size_t count = encode(t, ids);
     if (count != SIZE_MAX) check_text(t, ids, count);
     check_saved(t, ids, count);

@@ -49,6 +49,7 @@ int main(int argc, char **argv) {
         FUZZ_CHECK(glob(realpath(argv[i], pattern), i > 1 ? GLOB_APPEND : 0, NULL, &files) == 0);
     FUZZ_CHECK(mkdtemp(scratch) && chdir(scratch) == 0);
     for (size_t i = 0; i < files.gl_pathc; i++) run_file(files.gl_pathv[i]);
+    FUZZ_CHECK(argc > 1 || fuzz_accepted > 0);
     check_memory();
     snprintf(command, sizeof command, "rm -r %s", scratch);
     FUZZ_CHECK(chdir("/") == 0 && system(command) == 0);
