@@ -70,7 +70,7 @@ $(FUZZERS): $(OUT)/bin/%: $(OUT)/test/fuzz/%.o
 $(FUZZERS): LINK_FLAGS = -fsanitize=fuzzer
 $(OUT)/bin/fuzz_checkpoint $(OUT)/bin/test_fuzz_checkpoint: LINK_FLAGS += -Wl,--wrap=hash_bytes
 
-$(FAULTS): $(OUT)/bin/%: $(OUT)/test/faults/%.o $(OUT)/test/faults/world.o $(OUT)/test/faults/crash.o
+$(FAULTS): $(OUT)/bin/%: $(OUT)/test/faults/%.o $(OUT)/test/faults/world.o
 
 $(BINARIES) $(TESTS) $(REPLAYS) $(FUZZERS) $(FAULTS): $(LIB)
 	@mkdir -p $(@D)
@@ -165,4 +165,4 @@ clean: ## remove everything that was built (data/ and runs/ stay)
 
 -include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d) \
          $(FUZZERS:$(OUT)/bin/%=$(OUT)/test/fuzz/%.d) $(OUT)/test/fuzz/replay.d \
-         $(FAULTS:$(OUT)/bin/%=$(OUT)/test/faults/%.d) $(OUT)/test/faults/world.d $(OUT)/test/faults/crash.d
+         $(FAULTS:$(OUT)/bin/%=$(OUT)/test/faults/%.d) $(OUT)/test/faults/world.d

@@ -57,7 +57,8 @@ static void make_corpus(void) {
         for (int i = 0; f && i < 100; i++) fprintf(f, "%s ", words[random_below(16)]);
         if (!f || fclose(f) != 0) world_fail("%s cannot be written", path);
     }
-    shell("echo leak:dl_open >leaks"); /* glibc's own, for the shim's backtrace */
+    shell(
+        "printf 'leak:dl_open\nleak:setlocale\n' >leaks"); /* glibc's own: for the shim's backtrace; without memory */
     FILE *f = fopen("tiny.json", "w");
     if (!f || fputs(CONFIG, f) < 0 || fclose(f) != 0) world_fail("tiny.json cannot be written");
 }
@@ -171,7 +172,8 @@ static void child(va_list args, const char *word) {
         else argv[count++] = word;
     }
     if (faults) setenv("LD_PRELOAD", shim, 1);
-    setenv("ASAN_OPTIONS", "verify_asan_link_order=0:allocator_may_return_null=1", 1);
+    setenv("ASAN_OPTIONS", "verify_asan_link_order=0:allocator_may_return_null=1:fast_unwind_on_malloc=0",
+           1);
     setenv("LSAN_OPTIONS", "suppressions=leaks:print_suppressions=0", 1);
     int out = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0666),
         err = open("err", O_WRONLY | O_CREAT | O_TRUNC, 0666);
@@ -208,7 +210,9 @@ int ended(pid_t process) {
     CHECK(code != 127, "train_gpt cannot be started");
     CHECK(code != 128 + SIGALRM, "it hangs");
     CHECK(code != 128 + SIGSEGV && code != 128 + SIGABRT && code != 128 + SIGBUS, "it crashes");
-    CHECK(!file_has("err", "Sanitizer") && !file_has("err", "runtime error"), "a sanitizer complains");
+    bool tool = file_has("err", "CHECK failed: sanitizer_"); /* asan itself found no memory */
+    CHECK(tool || (!file_has("err", "Sanitizer") && !file_has("err", "runtime error")),
+          "a sanitizer complains");
     return code;
 }
 
