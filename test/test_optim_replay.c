@@ -206,6 +206,31 @@ static void replay_should_do_what_training_does_bit_for_bit(void **state) {
     }
 }
 
+static void every_optimizer_should_be_replayed_as_it_trains(void **state) {
+    (void)state;
+    for (const Optimizer *const *o = OPTIMIZERS; *o; o++) {
+        char json[512];
+        Config config;
+        Input input;
+        ReplayReport report;
+        SafeTensors out;
+        snprintf(json, sizeof json,
+                 "{\"optimizer\": {\"name\": \"%s\"%s, \"roles\": {\"vector\": {\"weight_decay\": 0.1}}},"
+                 " \"train\": {\"steps\": 6, \"threads\": 2}}",
+                 (*o)->name, field_find((*o)->fields, "alpha_sign") ? ", \"alpha_sign\": 0.5" : "");
+        load_config(&config, json);
+        draw_input(&input, DTYPE_F32, false);
+        input_say(&input, "keep", "1,3");
+        input_write(&input);
+        input_free(&input);
+        replay(&config, &report);
+        open_output(&out);
+        follow_training(&config, &out);
+        safetensors_close(&out);
+        config_free(&config);
+    }
+}
+
 static void gradients_should_be_left_alone_without_grad_clip(void **state) {
     (void)state;
     Config config;
@@ -569,6 +594,7 @@ static void files_that_cannot_be_read_or_written_should_be_refused(void **state)
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_DIR(replay_should_do_what_training_does_bit_for_bit),
+        IN_DIR(every_optimizer_should_be_replayed_as_it_trains),
         IN_DIR(gradients_should_be_left_alone_without_grad_clip),
         IN_DIR(only_the_last_step_should_be_written_unless_asked),
         IN_DIR(roles_should_come_from_metadata_then_name_then_shape),
