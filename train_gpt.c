@@ -145,7 +145,8 @@ static bool build(Session *s, Error *err) {
 
 /* ------------------------------------------------------------------------------------------------------------ */
 
-/* Mean loss over the first eval.tokens tokens of the validation split; NAN when a signal came in between. */
+/* Mean loss over the first eval.tokens tokens of the validation split; NAN when a signal came in between.
+ * */
 static bool evaluate(Session *s, double *loss, Error *err) {
     int64_t T = s->config.model.block_size, B = s->config.train.batch_size;
     int64_t windows = (s->config.eval.tokens + T - 1) / T, done = 0;
@@ -162,8 +163,8 @@ static bool evaluate(Session *s, double *loss, Error *err) {
     return true;
 }
 
-/* Lets the model continue tokens[0 .. n) by sample.tokens ids, fewer when a signal comes; returns the new n. logits has
- * room for 2 * V floats. */
+/* Lets the model continue tokens[0 .. n) by sample.tokens ids, fewer when a signal comes; returns the new
+ * n. logits has room for 2 * V floats. */
 static size_t generate(Session *s, int64_t step, int32_t *tokens, size_t n, float *logits) {
     const SampleSection *how = &s->config.sample;
     int V = (int)s->vocab_size;
@@ -230,8 +231,8 @@ static bool accumulate_gradients(Session *s, int64_t step, StepRecord *record, E
     for (int64_t k = 0; k < micro_batches && !stop_signal; k++) {
         int64_t cursor = s->train.cursor;
         if (!loader_next(&s->train, B, s->inputs, s->targets, err)) return false;
-        double loss = gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T, (int)k,
-                                            (int)micro_batches);
+        double loss =
+            gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T, (int)k, (int)micro_batches);
         record->forward_s += s->model.forward_s;
         record->backward_s += s->model.backward_s;
         record->train_loss = loss; /* the mean so far */
@@ -240,7 +241,8 @@ static bool accumulate_gradients(Session *s, int64_t step, StepRecord *record, E
     return true;
 }
 
-/* One update of the weights; record->step says that it was made. `measure`: fill in what is costly to know. */
+/* One update of the weights; record->step says that it was made. `measure`: fill in what is costly to know.
+ * */
 static bool train_step(Session *s, int64_t step, bool measure, StepRecord *record, Error *err) {
     const TrainSection *how = &s->config.train;
     const Param *params = s->model.params;
@@ -360,8 +362,8 @@ static bool write_report(Session *s, const StepRecord *line, const char *sample,
     return true;
 }
 
-/* What is due behind a step: evaluation, line of metrics, sample. When a signal comes in between, nothing of it is
- * written, and the run does it all when it goes on. */
+/* What is due behind a step: evaluation, line of metrics, sample. When a signal comes in between, nothing
+ * of it is written, and the run does it all when it goes on. */
 static bool report(Session *s, Error *err) {
     int64_t step = s->at.step;
     bool eval = is_evaluated(s, step), sample = is_sampled(s, step);
@@ -387,7 +389,8 @@ static bool report(Session *s, Error *err) {
 
 /* ------------------------------------------------------------------------------------------------------------ */
 
-/* The checkpoint that was being written is whole, or not: then the run goes on, and what was saved earlier stays. */
+/* The checkpoint that was being written is whole, or not: then the run goes on, and what was saved earlier
+ * stays. */
 static void settle_checkpoint(Session *s) {
     Error failed;
     if (!checkpoint_wait(&s->checkpoints, &failed))
@@ -442,8 +445,8 @@ static bool load_weights(Session *s, const Checkpoint *c, Error *err) {
     return ok;
 }
 
-/* Weights, optimizer and position from a checkpoint; ERR_CHECKPOINT when it is damaged, others when it does not belong
- * to this run. */
+/* Weights, optimizer and position from a checkpoint; ERR_CHECKPOINT when it is damaged, others when it does
+ * not belong to this run. */
 static bool load_checkpoint(Session *s, const char *path, Error *err) {
     Checkpoint c;
     char *config = config_to_json(&s->config);
@@ -494,8 +497,9 @@ static int64_t find_way_back(const Session *s) {
     return found;
 }
 
-/* After numbers that are not finite, if train.max_rollbacks allows it: back to a checkpoint, and on from there with the
- * data that follows what was read. A run that is killed then goes through the same again, and comes to the same end. */
+/* After numbers that are not finite, if train.max_rollbacks allows it: back to a checkpoint, and on from
+ * there with the data that follows what was read. A run that is killed then goes through the same again,
+ * and comes to the same end. */
 static bool roll_back(Session *s, Error *err) {
     int64_t rollbacks = s->at.rollbacks + 1, cursor = s->train.cursor, most = s->config.train.max_rollbacks;
     char path[1200];
@@ -503,7 +507,8 @@ static bool roll_back(Session *s, Error *err) {
     settle_checkpoint(s);
     int64_t step = find_way_back(s);
     if (step < 0) return false;
-    progress_note(&s->progress, "warning: %s. Back to step %lld, for the %lldth time of %lld, and on with other data",
+    progress_note(&s->progress,
+                  "warning: %s. Back to step %lld, for the %lldth time of %lld, and on with other data",
                   err->text, (long long)step, (long long)rollbacks, (long long)most);
     checkpoint_path(s->checkpoints.dir, step, path, sizeof path);
     if (!load_checkpoint(s, path, err)) return false;
@@ -523,7 +528,8 @@ static bool train_steps(Session *s, Error *err) {
     return true;
 }
 
-/* However it ends, the steps that were made are in the log; a run that goes on from a checkpoint cuts that line off. */
+/* However it ends, the steps that were made are in the log; a run that goes on from a checkpoint cuts that
+ * line off. */
 static bool train(Session *s, Error *err) {
     Error log_err;
     bool ok = train_steps(s, err) && save_at_end(s, err);
@@ -532,7 +538,8 @@ static bool train(Session *s, Error *err) {
     return false;
 }
 
-/* Goes on with the run that is in run.dir, if there is one to go on with: from its newest checkpoint that is whole. */
+/* Goes on with the run that is in run.dir, if there is one to go on with: from its newest checkpoint that
+ * is whole. */
 static bool continue_run(Session *s, bool *continued, Error *err) {
     char dir[1100], path[1200];
     int count = 0, i = 0;
@@ -544,8 +551,7 @@ static bool continue_run(Session *s, bool *continued, Error *err) {
     if (count < 0) return false;
     bool ok = true;
     for (; i < count && !*continued && ok; i++) {
-        *continued =
-            load_checkpoint(s, checkpoint_path(dir, steps[i], path, sizeof path), err);
+        *continued = load_checkpoint(s, checkpoint_path(dir, steps[i], path, sizeof path), err);
         ok = *continued || err->code == ERR_CHECKPOINT;
         if (ok && !*continued) fprintf(stderr, "warning: %s\n", err->text);
     }
@@ -591,8 +597,8 @@ static bool check_shape(const Session *s, const char *dir, Error *err) {
                want.C, want.T, want.V, want.bias ? "true" : "false");
 }
 
-/* Goes on from another run's checkpoint with other settings: weights, step, data position, and the state that the
- * optimizers share. */
+/* Goes on from another run's checkpoint with other settings: weights, step, data position, and the state
+ * that the optimizers share. */
 static bool branch(Session *s, const Checkpoint *c, Error *err) {
     char taken[512], changed[2000], *config = config_to_json(&s->config);
     const CheckpointState *trunk = &c->state;

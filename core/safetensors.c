@@ -245,8 +245,8 @@ static char *header_text(const SafeTensor *tensors, int count, const cJSON *meta
     return text;
 }
 
-/* What stands before the data: the length of the header, the header, blanks that align the data to 8 bytes. malloc'ed;
- * NULL when memory runs out. */
+/* What stands before the data: the length of the header, the header, blanks that align the data to 8 bytes.
+ * malloc'ed; NULL when memory runs out. */
 static char *file_head(const SafeTensor *tensors, int count, const cJSON *metadata, size_t *size) {
     char *header = header_text(tensors, count, metadata);
     size_t length = header ? strlen(header) : 0, padded = (length + 7) / 8 * 8;

@@ -63,8 +63,8 @@ double safetensor_value(const SafeTensor *tensor, size_t i);
 bool safetensors_write(const char *path, const SafeTensor *tensors, int count, const struct cJSON *metadata,
                        Error *err);
 
-/* A file in memory, for programs that write it themselves: every tensor lies at its place, zero, to be filled through
- * safetensors_room. Free with safetensors_close. */
+/* A file in memory, for programs that write it themselves: every tensor lies at its place, zero, to be
+ * filled through safetensors_room. Free with safetensors_close. */
 bool safetensors_layout(SafeTensors *file, const SafeTensor *tensors, int count,
                         const struct cJSON *metadata, Error *err);
 void *safetensors_room(const SafeTensors *file, const SafeTensor *tensor);

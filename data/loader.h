@@ -40,8 +40,8 @@ bool loader_next(Loader *loader, int B, int32_t *inputs, int32_t *targets, Error
  * O(1) memory. */
 int64_t loader_order(int64_t count, uint64_t seed, uint64_t epoch, int64_t index);
 
-/* Tells other data from the same data in another folder, without reading all of it: a hash over the name and the number
- * of tokens of each shard, and 4,096 tokens at its beginning, middle and end. */
+/* Tells other data from the same data in another folder, without reading all of it: a hash over the name
+ * and the number of tokens of each shard, and 4,096 tokens at its beginning, middle and end. */
 bool loader_identity(const Loader *loader, char hash[HASH_TEXT_SIZE], Error *err);
 
 /* Where window `cursor` lies, as "data/austen/train_000.bin, token 8192". Returns out. */

@@ -1,17 +1,19 @@
 /* gpt2_file.h: GPT-2 weights in Hugging Face's layout: a folder with config.json and model.safetensors.
  * Names may carry the prefix "transformer."; linear weights are (inputs, outputs) there, (outputs, inputs)
- * here; rows of wte that pad the vocabulary are not in the file. A model without biases is written with biases
- * of zero, which compute the same, and with "bias": false in config.json, which only we read. */
+ * here; rows of wte that pad the vocabulary are not in the file. A model without biases is written with
+ * biases of zero, which compute the same, and with "bias": false in config.json, which only we read. */
 #ifndef MODEL_GPT2_FILE_H
 #define MODEL_GPT2_FILE_H
 
 #include "core/safetensors.h"
 #include "model/gpt2.h"
 
-/* The shape of the model in `dir`/config.json (ERR_CHECKPOINT when it is not a GPT-2 this program computes). */
+/* The shape of the model in `dir`/config.json (ERR_CHECKPOINT when it is not a GPT-2 this program
+ * computes). */
 bool gpt2_file_config(GPT2Config *config, const char *dir, Error *err);
 
-/* Fills the model's weights from `dir`/model.safetensors; every tensor must be there with the right shape. */
+/* Fills the model's weights from `dir`/model.safetensors; every tensor must be there with the right shape.
+ * */
 bool gpt2_file_load(GPT2 *model, const char *dir, Error *err);
 
 /* The same from a file that is open; `path` names it in errors. */

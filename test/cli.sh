@@ -619,9 +619,10 @@ weights_can_be_taken_alone() (
     same_curves taker taker2
     is "$(figures taker val/loss | head -n 1)" "$(figures giver val/loss | sed -n 2p)"
     is "$(figures taker step | head -n 1)" 0
-    does 0 train run.dir=fresh train.init_from=giver/checkpoints/step_00000010 optimizer.name=lion
+    does 0 train run.dir=fresh train.init_from=giver/checkpoints/step_00000010 optimizer.name=lion eval.every=0 log.every=20
     has "$work/out" "lion begins with none"
     is "$(figures fresh step | head -n 1)" 10
+    is "$(figures fresh val/loss | head -n 1)" "$(figures giver val/loss | sed -n 2p)"
 )
 
 what_cannot_be_branched_from_is_refused() (

@@ -1,5 +1,5 @@
-/* Checkpoints: every bit comes back, damage is seen, nothing half written is ever found. What a whole run makes of them
- * is tested in cli.sh. */
+/* Checkpoints: every bit comes back, damage is seen, nothing half written is ever found. What a whole run
+ * makes of them is tested in cli.sh. */
 #include "train/checkpoint.h"
 
 #include "core/file.h"
@@ -294,6 +294,37 @@ static void large_files_should_be_whole_too(void **state) {
     tear_down(&fresh);
 }
 
+static void a_branch_should_take_state_and_age_of_methods_that_keep_the_same(void **state) {
+    (void)state;
+    World adamw, soft, lion;
+    Checkpoint c;
+    CheckpointState at = state_at(6);
+    char taken[256];
+    build(&adamw, SHAPE, "adamw");
+    build(&soft, SHAPE, "soft_adam");
+    build(&lion, SHAPE, "lion");
+    open_writer(&adamw, "trunk");
+    scramble_all(&adamw, 1);
+    MUST(save(&adamw, &at));
+    MUST(checkpoint_read(&c, saved(&adamw, 6, ""), &err));
+    MUST(checkpoint_branch_optimizer(&c, &soft.optim, taken, sizeof taken, &err));
+    assert_string_equal(taken, "soft_adam goes on with its state");
+    const OptimGroup *from = adamw.optim.groups, *to = soft.optim.groups;
+    assert_int_equal(to->age, from->age);
+    assert_true(to->scalars[0] == 0);
+    for (int t = 0; t < from->tensor_count; t++)
+        for (int s = 0; s < 2; s++)
+            assert_memory_equal(from->tensors[t].slot[s], to->tensors[t].slot[s],
+                                param_size(from->tensors[t].param) * sizeof(float));
+    MUST(checkpoint_branch_optimizer(&c, &lion.optim, taken, sizeof taken, &err));
+    assert_string_equal(taken, "lion begins with none");
+    assert_int_equal(lion.optim.groups[0].age, 0);
+    checkpoint_free(&c);
+    tear_down(&adamw);
+    tear_down(&soft);
+    tear_down(&lion);
+}
+
 /* ---- what is not saved ---------------------------------------------------------------------------- */
 
 static void weights_that_are_not_finite_should_not_be_saved(void **state) {
@@ -555,6 +586,7 @@ int main(void) {
         cmocka_unit_test(scalars_that_json_has_no_number_for_should_come_back),
         cmocka_unit_test(a_checkpoint_should_be_a_model_in_hugging_faces_layout),
         cmocka_unit_test(large_files_should_be_whole_too),
+        cmocka_unit_test(a_branch_should_take_state_and_age_of_methods_that_keep_the_same),
         cmocka_unit_test(weights_that_are_not_finite_should_not_be_saved),
         cmocka_unit_test(a_failing_save_should_leave_the_one_before),
         cmocka_unit_test(what_a_killed_process_left_should_be_gone),

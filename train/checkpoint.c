@@ -332,7 +332,8 @@ static const char *padding_name(const Param *p, char name[TENSOR_NAME_SIZE]) {
     return name;
 }
 
-/* Weights of the parameter that the model's file leaves out: rows at its end, there to round its size up. */
+/* Weights of the parameter that the model's file leaves out: rows at its end, there to round its size up.
+ * */
 static size_t padding_size(const SafeTensors *model, const Param *p) {
     char name[TENSOR_NAME_SIZE];
     snprintf(name, sizeof name, "transformer.%s", p->name);
@@ -375,8 +376,8 @@ static bool lay_out_optim(SafeTensors *image, const SafeTensors *model, const Op
     return ok;
 }
 
-/* Threads share out each loop but wait for each other only at the end: on a busy machine a barrier a tensor would cost
- * more than the copying. */
+/* Threads share out each loop but wait for each other only at the end: on a busy machine a barrier a tensor
+ * would cost more than the copying. */
 static void copy(void *to, const void *from, size_t bytes) {
     enum { PIECE = 1 << 20 };
 #pragma omp for nowait
@@ -430,8 +431,8 @@ typedef struct Content {
     char hash[HASH_TEXT_SIZE];
 } Content;
 
-/* Past the page cache where memory is aligned and the file system lets us: at the disk's speed even on a busy machine, and
- * training keeps its cores. The rest, and what is refused, goes the usual way. */
+/* Past the page cache where memory is aligned and the file system lets us: at the disk's speed even on a
+ * busy machine, and training keeps its cores. The rest, and what is refused, goes the usual way. */
 static bool write_all(int fd, const char *bytes, size_t size) {
     enum { BLOCK = 4096, PIECE = 8 << 20 };
     size_t direct = (uintptr_t)bytes % BLOCK == 0 ? size / BLOCK * BLOCK : 0;
@@ -535,7 +536,8 @@ static bool write_checkpoint(CheckpointWriter *w, Error *err) {
     return ok;
 }
 
-/* Some failures pass: each attempt begins with new files, for what a failed fsync has left in old ones is unknown. */
+/* Some failures pass: each attempt begins with new files, for what a failed fsync has left in old ones is
+ * unknown. */
 static void *write_thread(void *writer) {
     CheckpointWriter *w = writer;
     for (int attempt = 1; attempt <= ATTEMPTS && !w->done; attempt++) {
@@ -751,7 +753,7 @@ static bool take_all(const SafeTensors *file, Optim *optim, Error *err) {
 
 bool checkpoint_load_optimizer(const Checkpoint *c, Optim *optim, Error *err) {
     const cJSON *groups = cJSON_GetObjectItemCaseSensitive(c->manifest, "optimizer");
-    SafeTensors file;
+    SafeTensors file = {0};
     size_t bytes = 0;
     bool ok = cJSON_GetArraySize(groups) == optim->group_count;
     for (int g = 0; g < optim->group_count && ok; g++)
@@ -790,7 +792,8 @@ static bool has_all_slots(const SafeTensors *file, const OptimGroup *group) {
     return true;
 }
 
-/* All or nothing: half of a method's state with the age of the other half would make its bias corrections wrong. */
+/* All or nothing: half of a method's state with the age of the other half would make its bias corrections
+ * wrong. */
 static bool branch_group(const Checkpoint *c, const SafeTensors *file, OptimGroup *group, Error *err) {
     const cJSON *entry = group_of_role(c, group->tensors[0].param->role);
     const char *method = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(entry, "name"));
@@ -811,7 +814,7 @@ static bool branch_group(const Checkpoint *c, const SafeTensors *file, OptimGrou
 }
 
 bool checkpoint_branch_optimizer(const Checkpoint *c, Optim *optim, char *taken, size_t size, Error *err) {
-    SafeTensors file;
+    SafeTensors file = {0};
     size_t n = 0, bytes = 0;
     EACH_TENSOR(group, tensor, optim) bytes += param_size(tensor->param) * sizeof(float);
     if (!open_file(c, OPTIM_FILE, 64 * bytes, &file, err)) return false;
@@ -831,8 +834,8 @@ bool checkpoint_branch_optimizer(const Checkpoint *c, Optim *optim, char *taken,
 
 /* ---- the config ----------------------------------------------------------------------------------- */
 
-/* All but what changes neither weights nor figures, only how often they are looked at or saved, and where. The data itself
- * is compared by what is in it. */
+/* All but what changes neither weights nor figures, only how often they are looked at or saved, and where.
+ * The data itself is compared by what is in it. */
 static bool must_stay(const char *key) {
     static const char *const free_keys[] = {"train.threads", "train.resume", "data.dir",
                                             "run.dir",       "log.every",    "eval.every"};

@@ -34,7 +34,8 @@
 #define COMPILER "gcc " __VERSION__
 #endif
 
-/* --------------------------------------------------------------------------------------------------- figures */
+/* ---------------------------------------------------------------------------------------------------
+ * figures */
 
 const StepFigure STEP_FIGURES[] = {
     {"time_s", offsetof(StepRecord, time_s), false},
@@ -107,7 +108,8 @@ bool step_record_parse(const cJSON *object, StepRecord *record) {
     return true;
 }
 
-/* ----------------------------------------------------------------------------------------------------- files */
+/* -----------------------------------------------------------------------------------------------------
+ * files */
 
 static bool fail(Error *err, const char *path, const char *what) {
     return error_set(err, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
@@ -150,7 +152,8 @@ static int open_append(const RunLog *log, const char *name, Error *err) {
     return fd;
 }
 
-/* ------------------------------------------------------------------------------------------------- directory */
+/* -------------------------------------------------------------------------------------------------
+ * directory */
 
 static bool fail_dir(Error *err, const char *path) {
     return error_set(err, ERR_IO, "%s: cannot be created: %s; set run.dir to a folder that can", path,
@@ -224,7 +227,8 @@ static bool move_aside(RunLog *log, Error *err) {
     return false;
 }
 
-/* --------------------------------------------------------------------------------------------------- machine */
+/* ---------------------------------------------------------------------------------------------------
+ * machine */
 
 /* The first "key : value" line of a file in /proc. */
 static char *proc_value(const char *path, const char *key, char *out, size_t size) {
@@ -312,7 +316,8 @@ static bool continue_machine(const RunLog *log, const char *command_line, int th
     return write_json(log, "machine.json", m, complete, err);
 }
 
-/* -------------------------------------------------------------------------------------------------- the log */
+/* -------------------------------------------------------------------------------------------------- the
+ * log */
 
 static bool write_config(const RunLog *log, const Config *config, Error *err) {
     char *json = config_to_json(config);
@@ -370,7 +375,8 @@ bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const c
     return runlog_lock(log, run_dir, err) && runlog_begin(log, config, command_line, threads, err);
 }
 
-/* ------------------------------------------------------------------------------------------------- going on */
+/* ------------------------------------------------------------------------------------------------- going
+ * on */
 
 bool runlog_is_unfinished(const RunLog *log) {
     char path[1152];
@@ -424,7 +430,8 @@ bool runlog_continue(RunLog *log, const Config *config, const char *command_line
     return done;
 }
 
-/* ------------------------------------------------------------------------------------------------- what is said */
+/* ------------------------------------------------------------------------------------------------- what is
+ * said */
 
 /* Later figures replace earlier ones; times add up. */
 static void remember(RunLog *log, StepRecord record) {

@@ -33,7 +33,8 @@ typedef struct StepRecord {
     double tokens_per_s;          /* "tokens_per_s" */
     double forward_s, backward_s; /* "forward_s", ...: seconds since the line before */
     double optimizer_s, eval_s;
-    double skipped, rollbacks; /* "skipped": updates left out since the line before; "rollbacks": of the run so far, at the
+    double skipped,
+        rollbacks; /* "skipped": updates left out since the line before; "rollbacks": of the run so far, at the
                                   first line behind one */
     double temperature;    /* "temperature": null in the hard phase (INFINITY), absent (NAN) without one */
     double saturated_frac; /* "saturated_frac" */
@@ -68,8 +69,8 @@ typedef struct RunLog {
     int64_t best_val_step;
 } RunLog;
 
-/* How far a log has come. A run that goes on from a checkpoint goes on from here; what was written behind it will be
- * written again. */
+/* How far a log has come. A run that goes on from a checkpoint goes on from here; what was written behind
+ * it will be written again. */
 typedef struct RunLogMark {
     int64_t metrics_bytes, samples_bytes;
     StepRecord last;
@@ -83,16 +84,16 @@ typedef struct RunLogMark {
 bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const char *command_line,
                  int threads, Error *err);
 
-/* The same in steps, for runs that may go on: runlog_lock leaves what is there as it is; then either runlog_begin moves
- * it aside, or runlog_continue goes on behind `mark` (ERR_CHECKPOINT when the files are shorter than that; another mark may do) and notes in
- * machine.json at which step and where. */
+/* The same in steps, for runs that may go on: runlog_lock leaves what is there as it is; then either
+ * runlog_begin moves it aside, or runlog_continue goes on behind `mark` (ERR_CHECKPOINT when the files are
+ * shorter than that; another mark may do) and notes in machine.json at which step and where. */
 bool runlog_lock(RunLog *log, const char *run_dir, Error *err);
 bool runlog_begin(RunLog *log, const Config *config, const char *command_line, int threads, Error *err);
 bool runlog_continue(RunLog *log, const Config *config, const char *command_line, int threads, int64_t step,
                      const RunLogMark *mark, Error *err);
 
-/* Is a run in the directory that was stopped, killed or kept from going on by an error? One that has diverged would
- * do so again. */
+/* Is a run in the directory that was stopped, killed or kept from going on by an error? One that has
+ * diverged would do so again. */
 bool runlog_is_unfinished(const RunLog *log);
 
 bool runlog_mark(const RunLog *log, RunLogMark *mark, Error *err);
