@@ -234,7 +234,11 @@ static char *header_text(const SafeTensor *tensors, int count, const cJSON *meta
     cJSON *header = cJSON_CreateObject();
     bool ok = header != NULL;
     size_t end = 0;
-    if (metadata) ok = cJSON_AddItemToObject(header, "__metadata__", cJSON_Duplicate(metadata, true));
+    if (metadata) {
+        cJSON *copy = cJSON_Duplicate(metadata, true);
+        ok = ok && cJSON_AddItemToObject(header, "__metadata__", copy);
+        if (!ok) cJSON_Delete(copy);
+    }
     EACH_IN_FILE(t, tensors, count) {
         size_t begin = end;
         end += t->count * size;
