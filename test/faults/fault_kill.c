@@ -16,6 +16,21 @@ static double clock_s(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* Whatever has the name of a checkpoint has all its files. */
+static void check_names(const char *run) {
+    static const char *const files[] = {"model.safetensors", "config.json", "optimizer.safetensors",
+                                        "manifest.json"};
+    char path[256];
+    for (int step = newest_step(run); step > 0; step--) {
+        snprintf(path, sizeof path, "%s/checkpoints/step_%08d", run, step);
+        for (int i = 0; i < 4 && access(path, F_OK) == 0; i++) {
+            snprintf(path, sizeof path, "%s/checkpoints/step_%08d/%s", run, step, files[i]);
+            CHECK(access(path, F_OK) == 0, "%s is missing", path);
+            *strrchr(path, '/') = '\0';
+        }
+    }
+}
+
 static bool has_begun(void) {
     struct stat out;
     return stat("out", &out) == 0 && out.st_size > 0;
@@ -57,6 +72,7 @@ static void a_run_killed_at_random_ends_as_if_it_had_not_been(void) {
             CHECK(newest_step("killed") >= saved, "step %d was saved, now %d is the newest", saved,
                   newest_step("killed"));
             saved = newest_step("killed");
+            check_names("killed");
             world_context("run %d, kill %d, saved step %d", runs, kills, saved);
         }
         check_same_end("whole", "killed", 60);
@@ -80,6 +96,7 @@ static void a_kill_at_any_call_of_a_save_loses_nothing(void) {
             int status = train("run.dir=cut", "FAULT_PATH=/checkpoints", at, hows[how], NULL);
             CHECK(status == 128 + SIGKILL, "exit status %d", status);
             int saved = newest_step("cut");
+            check_names("cut");
             CHECK(saved >= 5 || call < calls / 2, "nothing is saved any more");
             check_goes_on("cut", "short", 15);
             CHECK(!file_has("err", "warning"), "it warns");
