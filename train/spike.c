@@ -32,7 +32,8 @@ bool spike_add_json(cJSON *object, const char *key, const SpikeWindow *w) {
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    bool ok = out && fprintf(out, "{\"length\":%lld,\"count\":%lld", (long long)w->length, (long long)w->count) > 0;
+    bool ok = out && fprintf(out, "{\"length\":%lld,\"count\":%lld", (long long)w->length,
+                             (long long)w->count) > 0;
     for (int part = 0; part < 2 && ok; part++) {
         const double *values = part ? w->grad_norm : w->loss;
         ok = fprintf(out, ",\"%s\":[", part ? "grad_norm" : "loss") > 0;
@@ -67,8 +68,9 @@ static bool get_whole(const cJSON *object, const char *key, double low, double h
 
 bool spike_get_json(const cJSON *object, const char *key, SpikeWindow *w) {
     const cJSON *window = cJSON_GetObjectItemCaseSensitive(object, key);
-    return !window || (get_whole(window, "length", 2, SPIKE_WINDOW_MAX, &w->length) &&
-                       get_whole(window, "count", 0, 0x1p53, &w->count) &&
-                       get_values(cJSON_GetObjectItemCaseSensitive(window, "loss"), held(w), w->loss) &&
-                       get_values(cJSON_GetObjectItemCaseSensitive(window, "grad_norm"), held(w), w->grad_norm));
+    return !window ||
+           (get_whole(window, "length", 2, SPIKE_WINDOW_MAX, &w->length) &&
+            get_whole(window, "count", 0, 0x1p53, &w->count) &&
+            get_values(cJSON_GetObjectItemCaseSensitive(window, "loss"), held(w), w->loss) &&
+            get_values(cJSON_GetObjectItemCaseSensitive(window, "grad_norm"), held(w), w->grad_norm));
 }
