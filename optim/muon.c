@@ -105,7 +105,8 @@ static const Preset presets[] = {
     {"official",
      "lr=0.02 weight_decay=0 momentum=0.95 momentum_form=ema nesterov=true coefficients=classic steps=5 "
      "scale=tall",
-     "K. Jordan's muon.py, and the defaults. Its other parameters get Adam, as in configs/softmuon_official.json"},
+     "K. Jordan's muon.py, and the defaults. Its other parameters get Adam, as in "
+     "configs/softmuon_official.json"},
     {"paper", "momentum_form=sum nesterov=false coefficients=classic steps=5 scale=none",
      "the algorithm of the write-up: m = beta m + g, neither Nesterov nor scale"},
     {"moonlight",

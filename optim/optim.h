@@ -33,7 +33,7 @@ typedef struct Optimizer Optimizer;
 
 /* One tensor as its optimizer sees it, at one step. */
 typedef struct OptimTensor {
-    const Param *param;           /* name, role, shape, w, g */
+    const Param *param;           /* name, role, shape, w, g; a step may use up g */
     double lr;                    /* of this step: schedule and role settings applied */
     double weight_decay;          /* of this role */
     float *slot[OPTIM_MAX_SLOTS]; /* state arrays as declared, zero at first */

@@ -3,11 +3,11 @@
  *
  *     v <- b2 v + (1 - b2) g^2,    lr_t = lr sqrt(1 - b2^t)
  *     z <- z - lr_t wd y - lr_t g / (sqrt(v) + eps)
- *     x <- x + c (z - x),    c = s_t / (s_1 + ... + s_t),    s_t = t^r (largest lr_t so far)^weight_lr_power
+ *     x <- x + c (z - x),  c = s_t / (s_1 + ... + s_t),  s_t = t^r (largest lr_t so far)^weight_lr_power
  *     y = b1 x + (1 - b1) z                                  begins with x = y = z
  *
- * Source: Defazio et al. 2024 (arXiv 2405.15682) and the code of its experiments. The authors later corrected
- * v instead, because this was unstable on some problems: lr_t = lr, and v / (1 - b2^t) for v.
+ * Source: Defazio et al. 2024 (arXiv 2405.15682) and the code of its experiments. The authors later
+ * corrected v instead, because this was unstable on some problems: lr_t = lr, and v / (1 - b2^t) for v.
  *
  * The warm-up is that of the run's schedule, which should be constant from then on. W is y, but for the
  * first step's beginning, where it is all there is.

@@ -81,8 +81,10 @@ static inline bool weights_differ(const World *a, const World *b) {
     return false;
 }
 
-/* What is rare by default comes within STEPS: half of them soft where there is a soft phase, bases that turn. */
+/* What is rare by default comes within STEPS: half of them soft where there is a soft phase, bases that turn, a
+ * distance that grows. */
 static inline const char *half_soft(const Optimizer *o) {
+    if (field_find(o->fields, "d_coef")) return "d0=1e-3 d_coef=1e5";
     if (field_find(o->fields, "frequency")) return "frequency=3 max_dim=200";
     return field_find(o->fields, "alpha_sign") ? "alpha_sign=0.5" : "";
 }
