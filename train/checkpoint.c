@@ -247,7 +247,7 @@ static bool add_groups(cJSON *root, const Optim *optim) {
         cJSON *roles = cJSON_AddArrayToObject(entry, "roles");
         for (Role role = 0; role < ROLE_COUNT; role++)
             if (covers(group, role))
-                ok = ok && cJSON_AddItemToArray(roles, cJSON_CreateString(ROLE_NAMES[role]));
+                ok = ok && roles && cJSON_AddItemToArray(roles, cJSON_CreateString(ROLE_NAMES[role]));
         ok = ok && add_exact(entry, "age", (double)group->age);
         cJSON *scalars = cJSON_AddObjectToObject(entry, "scalars");
         for (int i = 0; names && names[i]; i++) ok = ok && add_exact(scalars, names[i], group->scalars[i]);
