@@ -68,7 +68,6 @@ static void a_run_that_went_back_can_be_gone_on_with(void) {
         const char *how = line % 2 ? "FAULT_HOW=TERM" : "FAULT_HOW=kill";
         train("run.dir=early", "FAULT_PATH=/metrics.jsonl", "FAULT_KINDS=write", at, how, NULL);
         int saved = newest_step("early");
-        CHECK(saved >= 5 || line == 6, "step %d is saved", saved);
         CHECK(train_with_nan("early", 8, saved, NULL) == 0, "it does not go back");
         check_same_end("back", "early", STEPS);
         shell("rm -rf early early.*");
