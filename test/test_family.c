@@ -354,6 +354,42 @@ static void progress_of_the_hard_phase_should_be_the_l1_or_nuclear_norm(void **s
     }
 }
 
+/* The same method with other settings for one role: a group of its own, with figures of its own. */
+static void settings_of_a_role_should_make_a_group(void **state) {
+    (void)state;
+    const Optimizer *o = optimizer_find("softsignum");
+    World both, alone[2];
+    Error err;
+    static const char *const settings[] = {"alpha_sign=0 tau=2", "alpha_sign=0 tau=40 momentum=0.5"};
+    for (int k = 0; k < 2; k++) world_open(&alone[k], o, settings[k], 0.01, 0.1, 1);
+    world_open(&both, o, settings[0], 0.01, 0.1, 1);
+    OptimPlan plan = golden_plan(o, both.hyper, 0.01, 0.1);
+    plan.role[ROLE_EMBEDDING].hyper = alone[1].hyper;
+    optim_free(&both.optim);
+    assert_true(optim_create(&both.optim, &plan, both.params, both.count, 1, &err));
+    assert_int_equal(both.optim.group_count, 2);
+    world_run(&both, STEPS, 1);
+    for (int k = 0; k < 2; k++) world_run(&alone[k], STEPS, 1);
+    for (int i = 0; i < both.count; i++) {
+        const Param *p = &both.params[i], *q = &alone[p->role == ROLE_EMBEDDING].params[i];
+        assert_memory_equal(p->w, q->w, param_size(p) * sizeof(float));
+    }
+    double sum = both.optim.groups[0].dual_progress + both.optim.groups[1].dual_progress;
+    assert_true(both.optim.groups[0].dual_progress < 0.5 * sum && sum > 0);
+    for (int k = 0; k < 2; k++) world_close(&alone[k]);
+    world_close(&both);
+}
+
+/* At a low temperature the authors' iteration converges, if it is given the steps. */
+static void coupled_iteration_should_take_the_steps_it_is_given(void **state) {
+    (void)state;
+    Method stacked = {"softmuon", "alpha_sign=0 tau=2", 0.01, 0.1};
+    Method few = {"softmuon", "alpha_sign=0 tau=2 soft_iteration=coupled soft_steps=2", 0.01, 0.1};
+    Method many = {"softmuon", "alpha_sign=0 tau=2 soft_iteration=coupled soft_steps=30", 0.01, 0.1};
+    assert_true(difference(stacked, few) > 1e-3);
+    assert_true(difference(stacked, many) < 1e-4);
+}
+
 /* ---- temperatures ---- */
 
 static void fixed_temperature_should_need_no_statistics(void **state) {
@@ -472,6 +508,8 @@ int main(void) {
         cmocka_unit_test(logarithm_of_cosh_should_be_accurate_everywhere),
         cmocka_unit_test(conjugates_should_belong_to_their_maps),
         cmocka_unit_test(progress_of_the_hard_phase_should_be_the_l1_or_nuclear_norm),
+        cmocka_unit_test(settings_of_a_role_should_make_a_group),
+        cmocka_unit_test(coupled_iteration_should_take_the_steps_it_is_given),
         cmocka_unit_test(fixed_temperature_should_need_no_statistics),
         cmocka_unit_test(hard_ball_should_have_no_temperature),
         cmocka_unit_test(linear_map_should_need_a_fixed_temperature),
