@@ -156,18 +156,23 @@ static void linear_backward_input(float *din, const float *dout, const float *w,
                 (size_t)IC * TILE, tiles, tiles * TILE);
 }
 
-/* Rows [row, row + rows) of dw (OC, IC) and db (OC): sums over all tokens of all tiles, in order. The inputs come
+/* Rows [row, row + rows) of dw (OC, IC) and db (OC): sums over all tokens of all tiles, S a sequence, in order. The inputs come
  * transposed, in_t (IC / 64, tiles * TILE, 64): see transpose_tile. */
 static void linear_backward_weight(float *dw, float *db, const float *dout, const float *in_t, int IC,
-                                   int OC, int tiles, int row, int rows, bool accumulate) {
+                                   int OC, int tiles, int S, int row, int rows, bool accumulate) {
     TIMED(DW);
     GemmA d = {dout + (size_t)row * TILE, TILE, 1, (size_t)OC * TILE};
     gemm_panels(rows, tiles * TILE, d, in_t, (size_t)tiles * TILE * TILE, accumulate ? 1.0f : 0.0f, NULL,
                 dw + (size_t)row * (size_t)IC, (size_t)IC, TILE, ceil_div(IC, TILE), IC);
     for (int i = row; db && i < row + rows; i++) {
-        float sum = accumulate ? db[i] : 0, lanes[TILE];
-        for (int tile = 0; tile < tiles; tile++) {
-            memcpy(lanes, dout + ((size_t)tile * (size_t)OC + (size_t)i) * TILE, sizeof lanes);
+        float sum = accumulate ? db[i] : 0;
+        for (int tile = 0; tile < tiles;
+             tile += S) { /* a sequence, so that db, too, has one order: see parts */
+            float lanes[TILE] = {0};
+            for (int j = tile; j < tile + S; j++) {
+                const float *d_i = dout + ((size_t)j * (size_t)OC + (size_t)i) * TILE;
+                for (int t = 0; t < TILE; t++) lanes[t] += d_i[t];
+            }
             sum += lane_sum(lanes);
         }
         db[i] = sum;
@@ -754,7 +759,7 @@ static void head_backward(const GPT2 *model, int tile0, int tiles) {
 #pragma omp for schedule(runtime) nowait
     for (int row = 0; row < V; row += rows_a_task) {
         TIMED(HEAD);
-        linear_backward_weight(model->g.wte, NULL, a->logits, a->head_in_t, C, V, tiles, row,
+        linear_backward_weight(model->g.wte, NULL, a->logits, a->head_in_t, C, V, tiles, 1, row,
                                min_int(rows_a_task, V - row), a->accumulate || tile0 > 0);
     }
     int blocks = ceil_div(C, 48), groups = ceil_div(tiles, GROUP);
@@ -877,7 +882,7 @@ static void layer_weights_backward(const GPT2 *model, int l) {
         while (task >= end[k]) k++;
         int row = (task - (k ? end[k - 1] : 0)) * rows[k];
         linear_backward_weight(linear[k].dw, linear[k].db, linear[k].dout, linear[k].in_t, linear[k].IC,
-                               linear[k].OC, a->tiles, row, min_int(rows[k], linear[k].OC - row),
+                               linear[k].OC, a->tiles, a->S, row, min_int(rows[k], linear[k].OC - row),
                                a->accumulate);
     }
     float *norms[] = {[LN1_W] = g->ln1w, [LN1_B] = g->ln1b, [LN2_W] = g->ln2w, [LN2_B] = g->ln2b};

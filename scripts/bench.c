@@ -70,6 +70,7 @@ typedef struct Figures {
     double probe;                          /* FLOP/s, the best */
     double part_frac[PART_COUNT];          /* of all threads' time */
     double planned_bytes, peak_bytes;
+    double barrier_s;
 } Figures;
 
 typedef struct Options {
@@ -181,6 +182,27 @@ static double probe(int threads) {
     return rate;
 }
 
+/* Seconds of one barrier, the least of some rounds: a round in which the system takes a core away says nothing. */
+static double barrier_s(int threads) {
+    enum { ROUNDS = 50, BARRIERS = 200 };
+    double least = INFINITY;
+    for (int round = 0; round < ROUNDS; round++) {
+        double start = 0;
+#pragma omp parallel num_threads(threads)
+        {
+#pragma omp barrier
+#pragma omp master
+            start = omp_get_wtime();
+            for (int i = 0; i < BARRIERS; i++) {
+#pragma omp barrier
+            }
+#pragma omp master
+            least = fmin(least, (omp_get_wtime() - start) / BARRIERS);
+        }
+    }
+    return least;
+}
+
 static int by_size(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -246,6 +268,7 @@ static bool measure_steps(Trainer *t, int steps, Figures *f, Error *err) {
     summarize(f, step_s, probes, n, flops_of(t->shape));
     split(f->part_frac, t->model.spent_s, t->threads, pass_s, optimizer_s);
     f->planned_bytes = t->planned_bytes;
+    f->barrier_s = barrier_s(t->threads);
     return true;
 }
 
@@ -335,7 +358,8 @@ static bool add_figures(cJSON *all, const Shape *s, const Figures *f) {
                    {"quiet_ratio", f->quiet_ratio}, /* null without quiet steps: cJSON writes NAN so */
                    {"quiet_steps", f->quiet_steps},
                    {"peak_bytes", f->peak_bytes},
-                   {"planned_bytes", f->planned_bytes}};
+                   {"planned_bytes", f->planned_bytes},
+                   {"barrier_us", 1e6 * f->barrier_s}};
     cJSON *one = cJSON_AddObjectToObject(all, s->name);
     bool ok = one && cJSON_AddStringToObject(one, "title", s->title);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
@@ -371,6 +395,7 @@ static bool bench(const Options *o, Error *err) {
         print_figures(o->shapes[i], &figures[i]);
     }
     print_split(o->shapes, figures, o->shape_count);
+    if (o->shape_count > 0) printf("\na barrier takes %.2f microseconds\n", 1e6 * figures[0].barrier_s);
     return !o->json || write_json(o, figures, err);
 }
 

@@ -395,8 +395,8 @@ static void linear_should_match_its_definition(void **state) {
 
     for (int tile = 0; tile < TILES; tile++) transpose_tile(in_t, in_f + tile * IC * TILE, IC, tile, TILES);
     for (int twice = 0; twice < 2; twice++) { /* written, then added to */
-        linear_backward_weight(dw, db, dout_f, in_t, IC, OC, TILES, 0, CUT, twice);
-        linear_backward_weight(dw, db, dout_f, in_t, IC, OC, TILES, CUT, OC - CUT, twice);
+        linear_backward_weight(dw, db, dout_f, in_t, IC, OC, TILES, 1, 0, CUT, twice);
+        linear_backward_weight(dw, db, dout_f, in_t, IC, OC, TILES, 1, CUT, OC - CUT, twice);
     }
     for (int o = 0; o < OC; o++) {
         double sum_b = 0;
