@@ -3,6 +3,7 @@
  *     ./bench                              # every configuration, about two minutes
  *     ./bench --threads 1 --json new.json a d
  *     ./bench --compare old.json new.json
+ *     ./bench --growth                     # does time grow as the FLOPs do?
  *     ./bench --serve a                    # a step for each line of input: for scripts/bench_peers.py
  *
  * A machine that others use, too, has no speed of its own: it swings by a factor of two within minutes. So a
@@ -77,7 +78,7 @@ typedef struct Options {
     int threads;
     int steps;        /* 0: as many as the budget holds */
     const char *json; /* NULL: none */
-    bool serve;
+    bool serve, growth;
     const Shape *shapes[SHAPE_COUNT];
     int shape_count;
 } Options;
@@ -401,6 +402,31 @@ static bool bench(const Options *o, Error *err) {
 
 /* ------------------------------------------------------------------------------------------------ modes */
 
+/* Each size alone doubled twice: no term of the time should grow faster than the FLOPs do. */
+static bool growth(const Options *o, Error *err) {
+    const Shape base = {"base", "", {.L = 4, .C = 256, .NH = 4, .T = 256, .V = 4096, .bias = true}, 8};
+    Figures least = {0}, f;
+    printf("%-8s%10s%12s%12s%10s\n", "", "ms a step", "of base's", "FLOPs' do", "ratio");
+    for (int k = -1; k < 8; k++) {
+        Shape s = base;
+        const char letter = "LCTV"[k < 0 ? 0 : k / 2];
+        const int factor = k < 0 ? 1 : k % 2 ? 4 : 2;
+        char name[16];
+        if (letter == 'L') s.model.L *= factor;
+        if (letter == 'C') s.model.C *= factor, s.model.NH *= factor;
+        if (letter == 'T') s.model.T *= factor;
+        if (letter == 'V') s.model.V *= factor;
+        if (!measure_apart(&s, o, &f, err)) return false;
+        if (k < 0) least = f;
+        snprintf(name, sizeof name, k < 0 ? "base" : "%c x %d", letter, factor);
+        printf("%-8s%10.1f%12.2f%12.2f%10.3f\n", name, 1e3 * f.step_s, f.step_s / least.step_s,
+               flops_of(&s) / flops_of(&base), f.ratio);
+        fflush(stdout);
+    }
+    printf("\nbase: L 4, C 256 (heads of 64), T 256, V 4096, B 8; ratio: FLOP/s over the probe's\n");
+    return true;
+}
+
 static double figure(const cJSON *configuration, const char *key) {
     const cJSON *x = cJSON_GetObjectItemCaseSensitive(configuration, key);
     return cJSON_IsNumber(x) ? x->valuedouble : NAN;
@@ -450,6 +476,7 @@ static bool serve(const Options *o, Error *err) {
 static const char HELP[] =
     "usage: bench [--threads N] [--steps N] [--json FILE] [CONFIGURATION...]\n"
     "       bench --compare OLD.json NEW.json\n"
+    "       bench --growth [--threads N] [--steps N]\n"
     "       bench --serve CONFIGURATION [--threads N]\n"
     "\n"
     "Trains small and large GPT-2 models on made-up tokens: time, FLOP/s, memory of a step,\n"
@@ -459,6 +486,7 @@ static const char HELP[] =
     "  --steps N     default: as many as 15 seconds hold, at least 3\n"
     "  --json FILE   the figures for --compare and other programs\n"
     "  --compare     two such files side by side\n"
+    "  --growth      layers, width, context and vocabulary each doubled alone: time beside FLOPs\n"
     "  --serve       says the model, then takes a step for each line of input and says its seconds\n";
 
 static bool parse_count(const char *option, const char *text, int most, int *out, Error *err) {
@@ -490,6 +518,7 @@ static bool parse_options(Options *o, char **argv, Error *err) {
             ok = parse_count(word, argv[++i], STEPS_MOST, &o->steps, err);
         else if (strcmp(word, "--json") == 0 && argv[i + 1]) o->json = argv[++i];
         else if (strcmp(word, "--serve") == 0) o->serve = true;
+        else if (strcmp(word, "--growth") == 0) o->growth = true;
         else ok = add_shape(o, word, err);
     }
     if (ok && o->serve && o->shape_count != 1)
@@ -503,6 +532,7 @@ static bool run(int argc, char **argv, Error *err) {
     Options o;
     if (argc == 4 && strcmp(argv[1], "--compare") == 0) return compare(argv[2], argv[3], err);
     if (!parse_options(&o, argv, err)) return false;
+    if (o.growth) return growth(&o, err);
     return o.serve ? serve(&o, err) : bench(&o, err);
 }
 
