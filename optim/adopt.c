@@ -66,6 +66,6 @@ const Optimizer optimizer_adopt = {
     .fields = fields,
     .hyper_size = sizeof(Adopt),
     .roles = ROLES_ALL,
-    .slots = (const char *const[]){"m", "v", NULL},
+    .slots = (const char *const[]){"direction", "v", NULL},
     .update = update,
 };

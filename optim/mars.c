@@ -100,7 +100,7 @@ const Optimizer optimizer_mars = {
     .fields = fields,
     .hyper_size = sizeof(Mars),
     .roles = ROLES_ALL,
-    .slots = (const char *const[]){"m", "v", "last", NULL},
+    .slots = (const char *const[]){"corrected_m", "corrected_v", "last", NULL},
     .agree = agree,
     .update = update,
 };

@@ -116,8 +116,10 @@ struct Optimizer {
 
     unsigned roles; /* ROLE_BIT(...) it can update */
     OptimCut cut;
-    const char *const *slots;   /* state array names, NULL-terminated; NULL for none */
-    const char *const *scalars; /* saved group scalars' names, NULL-terminated; NULL for none */
+    /* Names, NULL-terminated; NULL for none. Arrays of one name hold the same: a run that branches off another takes
+     * over what both methods keep (docs/checkpoints.md). */
+    const char *const *slots;   /* state arrays */
+    const char *const *scalars; /* of the group */
 
     /* For CUT_MATRICES, each optional. Floats of scratch for one piece; floats of a state array for one piece,
      * where that is not rows * cols; whether a fused q|k|v is one matrix. */

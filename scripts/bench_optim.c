@@ -1,6 +1,6 @@
 /* bench_optim.c: what does an optimizer's step cost on GPT-2 124M?
  *
- *     ./bench_optim                                   # every optimizer, about three minutes
+ *     ./bench_optim                                   # every optimizer, about four minutes
  *     ./bench_optim "muon coefficients=converged" adamw --threads 1 --json new.json
  *
  * Every step is timed next to something else: element-wise methods beside a plain triad, a = b + s c, over 512 MB
@@ -172,6 +172,18 @@ static bool matrix_row(Bench *b, Contestant *c, Contestant *muon, const char *wo
     return true;
 }
 
+/* The mean of all steps from one turn of a basis to the next, between two steps of Muon. */
+static bool turning_row(Bench *b, Contestant *c, Contestant *muon, const char *words, int period,
+                        Error *err) {
+    double before, after, seconds, sum = 0;
+    if (!timed_step(muon, 2, &before, err)) return false;
+    for (int step = 2; step < 2 + period; step++, sum += seconds)
+        if (!timed_step(c, step, &seconds, err)) return false;
+    if (!timed_step(muon, 2, &after, err)) return false;
+    print_row(b, c, words, &(Row){"mean", sum / period, sum / period / (0.5 * (before + after)), "muon"});
+    return true;
+}
+
 static bool measure(Bench *b, Contestant *muon, const char *words, Error *err) {
     Contestant c;
     double first_s = 0;
@@ -180,7 +192,10 @@ static bool measure(Bench *b, Contestant *muon, const char *words, Error *err) {
         contestant_open(&c, b, words, err) && timed_step(&c, 1, &first_s, err); /* touches its memory */
     bool slices = ok && c.optimizer->cut == CUT_SLICES;
     bool soft = ok && field_find(c.optimizer->fields, "alpha_sign") != NULL;
+    const Field *period = ok ? field_find(c.optimizer->fields, "frequency") : NULL;
     if (slices) ok = elementwise_row(b, &c, words, soft ? "hard" : "", 2, 8, err);
+    else if (period)
+        ok = turning_row(b, &c, muon, words, (int)*(int64_t *)((char *)c.hyper + period->offset), err);
     else if (ok) ok = matrix_row(b, &c, muon, words, soft ? "hard" : "", 2, 4, 1, err);
     if (ok && soft) {
         ok = timed_step(&c, HALF + 1, &first_s, err);
