@@ -104,6 +104,11 @@ static GPT2Config model_config(const Session *s) {
                         .parts = s->config.train.grad_accum > 1};
 }
 
+/* Measured: what stacks, libraries and code take once they are used, and a checkpoint beside its copy (a buffer to read it
+ * back, arrays rounded up to pages). */
+#define GROWTH_BYTES ((size_t)4 << 20)
+#define SAVING_BYTES ((size_t)6 << 20)
+
 /* What the run will take; refused when that is more memory than there is. */
 static bool make_plan(Session *s, Plan *plan, Error *err) {
     const Config *c = &s->config;
@@ -122,8 +127,8 @@ static bool make_plan(Session *s, Plan *plan, Error *err) {
                    .param_bytes = param_bytes,
                    .activation_bytes = act_bytes,
                    .optimizer_bytes = state_bytes + work_bytes,
-                   .checkpoint_bytes = c->checkpoint.save ? param_bytes / 2 + state_bytes : 0,
-                   .program_bytes = memory_resident() + 2 * batch * sizeof *s->inputs,
+                   .checkpoint_bytes = c->checkpoint.save ? param_bytes / 2 + state_bytes + SAVING_BYTES : 0,
+                   .program_bytes = memory_resident() + 2 * batch * sizeof *s->inputs + GROWTH_BYTES,
                    .threads = s->threads,
                    .vocab_size = s->vocab_size};
     if (ok) plan_count_params(plan, shape.params, shape.param_count);

@@ -47,10 +47,18 @@ static bool read_number(const char *path, const char *key, uint64_t *out) {
     return found;
 }
 
-size_t memory_resident(void) {
+static size_t status_bytes(const char *key) {
     uint64_t kilobytes = 0;
-    read_number("/proc/self/status", "VmRSS:", &kilobytes);
+    read_number("/proc/self/status", key, &kilobytes);
     return (size_t)kilobytes * 1024;
+}
+
+size_t memory_resident(void) {
+    return status_bytes("VmRSS:");
+}
+
+size_t memory_peak(void) {
+    return status_bytes("VmHWM:");
 }
 
 size_t memory_available(void) {

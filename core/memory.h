@@ -13,6 +13,9 @@ void memory_free(void *p);
 /* Bytes that the process has in memory now, code and libraries included; 0 when the system does not say. */
 size_t memory_resident(void);
 
+/* The most that it ever had. */
+size_t memory_peak(void);
+
 /* Bytes that can be taken without swapping: what the kernel calls available, or what the cgroup's limit
  * leaves if that is less. SIZE_MAX when the system does not say. */
 size_t memory_available(void);

@@ -143,7 +143,7 @@ static double median(double *x, int n) {
 /* Steps from..to, each beside a triad: the median time, and bandwidth over the triad's. */
 static bool elementwise_row(Bench *b, Contestant *c, const char *words, const char *phase, int from, int to,
                             Error *err) {
-    double seconds[SOFT_STEPS], ratio[SOFT_STEPS];
+    double seconds[SOFT_STEPS] = {0}, ratio[SOFT_STEPS] = {0};
     double bytes = (12.0 + 8.0 * optimizer_slot_count(c->optimizer)) * (double)b->weights;
     double before = triad(b);
     int n = 0;
@@ -160,7 +160,7 @@ static bool elementwise_row(Bench *b, Contestant *c, const char *words, const ch
 /* Steps `stride` apart, each beside a step of Muon. */
 static bool matrix_row(Bench *b, Contestant *c, Contestant *muon, const char *words, const char *phase,
                        int from, int to, int stride, Error *err) {
-    double seconds[SOFT_STEPS], ratio[SOFT_STEPS], before, after;
+    double seconds[SOFT_STEPS] = {0}, ratio[SOFT_STEPS] = {0}, before, after;
     int n = 0;
     if (!timed_step(muon, 2, &before, err)) return false;
     for (int step = from; step <= to; step += stride, n++) {

@@ -758,6 +758,24 @@ a_run_folder_that_cannot_be_written_is_refused() (
     has tiny.json n_layer
 )
 
+the_plan_of_memory_is_within_5_percent_of_the_peak() (
+    ldd "$bin/train_gpt" | grep -q libasan && return 0 # which takes as much again
+    for words in "optimizer.name=adamw train.batch_size=24" "optimizer.name=softmuon optimizer.alpha_sign=0.5 model.n_embd=256" \
+        "optimizer.name=soap model.n_embd=192 train.grad_accum=2" "optimizer.name=sf_adamw model.n_layer=12"; do
+        # shellcheck disable=SC2086
+        set -- model.n_embd=128 model.n_head=2 model.n_layer=6 model.block_size=32 train.steps=2 schedule.warmup_steps=0 \
+            train.batch_size=8 checkpoint.every=1 sample.every=1 $words
+        does 0 train "$@" --dry-run
+        planned=$(sed -nE 's/^memory +([0-9.]+) MB.*/\1/p' "$work/out")
+        does 0 train "$@" run.dir="memory/${words%% *}"
+        peak=$(value "memory/${words%% *}/summary.json" peak_memory_bytes)
+        awk -v planned="$planned" -v peak="$peak" -v words="$words" 'BEGIN {
+            ratio = planned * 1e6 / peak
+            print words ": planned " planned " MB, peak " peak / 1e6 " MB"
+            exit !(ratio > 0.95 && ratio < 1.05) }'
+    done
+)
+
 a_model_larger_than_memory_is_refused_before_work() (
     fails 1 "memory" train model.n_embd=16384 model.n_layer=100 run.dir=never
     absent never

@@ -4,6 +4,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "core/memory.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <gnu/libc-version.h>
@@ -482,7 +483,8 @@ bool runlog_finish(RunLog *log, const char *outcome, Error *err) {
         add_number(s, "best_val_step", (double)log->best_val_step) &&
         add_number(s, "tokens_per_s", (double)last->tokens / training_s) &&
         add_number(s, "forward_s", last->forward_s) && add_number(s, "backward_s", last->backward_s) &&
-        add_number(s, "optimizer_s", last->optimizer_s) && add_number(s, "eval_s", last->eval_s);
+        add_number(s, "optimizer_s", last->optimizer_s) && add_number(s, "eval_s", last->eval_s) &&
+        add_number(s, "peak_memory_bytes", (double)memory_peak());
     return write_json(log, "summary.json", s, complete, err);
 }
 
