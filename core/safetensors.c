@@ -254,9 +254,9 @@ static char *header_text(const SafeTensor *tensors, int count, const cJSON *meta
 static char *file_head(const SafeTensor *tensors, int count, const cJSON *metadata, size_t *size) {
     char *header = header_text(tensors, count, metadata);
     size_t length = header ? strlen(header) : 0, padded = (length + 7) / 8 * 8;
-    char *head = header ? malloc(8 + padded) : NULL;
+    char *head = header ? malloc(8 + padded + 1) : NULL;
     for (int i = 0; i < 8 && head; i++) head[i] = (char)((uint64_t)padded >> 8 * i);
-    if (head) memset(head + 8 + length, ' ', padded - length), memcpy(head + 8, header, length);
+    if (head) snprintf(head + 8, padded + 1, "%-*s", (int)padded, header);
     *size = 8 + padded;
     free(header);
     return head;

@@ -405,7 +405,7 @@ static bool bench(const Options *o, Error *err) {
 /* Each size alone doubled twice: no term of the time should grow faster than the FLOPs do. */
 static bool growth(const Options *o, Error *err) {
     const Shape base = {"base", "", {.L = 4, .C = 256, .NH = 4, .T = 256, .V = 4096, .bias = true}, 8};
-    Figures least = {0}, f;
+    Figures least = {0}, f = {0};
     printf("%-8s%10s%12s%12s%10s\n", "", "ms a step", "of base's", "FLOPs' do", "ratio");
     for (int k = -1; k < 8; k++) {
         Shape s = base;

@@ -38,9 +38,9 @@ includes() {
 
 docs() {
     for name in config optimizers; do
-        ./train_gpt --docs-$name | diff docs/$name.md - || { echo "docs/$name.md is stale; type make docs"; return 1; }
+        ./train_gpt --docs-"$name" | diff docs/"$name".md - || { echo "docs/$name.md is stale; type make docs"; return 1; }
     done
-    sed -n '/^```c$/,/^```$/p' docs/adding_an_optimizer.md | sed '1d;$d' | diff - optim/lion.c ||
+    awk '/^\140\140\140/ { inside = !inside; next } inside' docs/adding_an_optimizer.md | diff - optim/lion.c ||
         { echo "docs/adding_an_optimizer.md does not quote optim/lion.c as it is"; return 1; }
 }
 

@@ -67,8 +67,10 @@ static int64_t *list_steps(const char *dir, const char *suffix, int *count, Erro
     bool ok = true;
     DIR *folder = opendir(dir);
     *count = 0;
-    if (folder == NULL && errno == ENOENT) return NULL;
-    if (folder == NULL) ok = fail_io(err, dir, "be listed");
+    if (folder == NULL) {
+        if (errno != ENOENT && !fail_io(err, dir, "be listed")) *count = -1;
+        return NULL;
+    }
     for (struct dirent *entry; ok && (errno = 0, entry = readdir(folder));) {
         int64_t step = parse_name(entry->d_name, suffix);
         if (step < 0) continue;
@@ -76,7 +78,7 @@ static int64_t *list_steps(const char *dir, const char *suffix, int *count, Erro
         if (ok) steps[(*count)++] = step;
     }
     if (ok && errno) ok = fail_io(err, dir, "be listed");
-    if (folder) closedir(folder);
+    closedir(folder);
     if (ok && steps) qsort(steps, (size_t)*count, sizeof *steps, by_step_down);
     if (ok) return steps;
     free(steps);
