@@ -461,7 +461,7 @@ every_optimizer_goes_on_from_every_step() (
 
 a_run_that_is_stopped_and_killed_anywhere_ends_as_if_it_had_not_been() (
     sed 's/"adamw"/"softsignum", "alpha_sign": 0.5/' tiny.json >broken.json
-    set -- train.steps=40 train.batch_size=3 train.grad_accum=3 log.every=7 eval.every=10 sample.every=15 \
+    set -- train.steps=80 train.batch_size=3 train.grad_accum=3 log.every=7 eval.every=10 sample.every=15 \
         sample.tokens=200 eval.tokens=4096 checkpoint.every=9
     does 0 "$bin/train_gpt" broken.json run.dir=whole "$@"
     stops=0
@@ -472,7 +472,7 @@ a_run_that_is_stopped_and_killed_anywhere_ends_as_if_it_had_not_been() (
         signal=$([ $((stops % 3)) -eq 0 ] && echo KILL || echo TERM)
         "$bin/train_gpt" broken.json run.dir=broken "$@" >"$work/out" 2>"$work/err" &
         pid=$!
-        ms=$((60 + stops * 37 % 90 + 15 * stops)) # longer and longer, so that a slow machine comes to the end too
+        ms=$((15 + stops * 37 % 40 + 12 * stops)) # longer and longer, so that a slow machine comes to the end too
         sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
         kill -s "$signal" $pid 2>/dev/null || true
         ended=0
@@ -481,7 +481,7 @@ a_run_that_is_stopped_and_killed_anywhere_ends_as_if_it_had_not_been() (
     done 2>/dev/null
     echo "$stops processes"
     less 2 "$stops"
-    same_end whole broken 00000040
+    same_end whole broken 00000080
 )
 
 a_damaged_checkpoint_is_told_and_the_one_before_used() (
