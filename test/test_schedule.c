@@ -12,7 +12,11 @@
 enum { T = 1000, W = 100 };
 
 static ScheduleSection schedule(ScheduleKind kind, WarmupKind warmup, int64_t warmup_steps) {
-    return (ScheduleSection){kind, warmup, warmup_steps, 0.1, 0.2};
+    return (ScheduleSection){.name = kind,
+                             .warmup = warmup,
+                             .warmup_steps = warmup_steps,
+                             .final_frac = 0.1,
+                             .decay_frac = 0.2};
 }
 
 static double factor(ScheduleKind kind, int64_t warmup_steps, int64_t step) {
@@ -34,7 +38,8 @@ static void the_final_fraction_should_be_reached_exactly_at_the_last_step(void *
     const double fracs[] = {0, 0.1, 0.01, 1.0 / 3, 0.7, 1};
     for (int kind = SCHEDULE_COSINE; kind <= SCHEDULE_WSD; kind++)
         for (size_t i = 0; i < sizeof fracs / sizeof *fracs; i++) {
-            ScheduleSection s = {kind, WARMUP_COSINE, 7, fracs[i], 0.15};
+            ScheduleSection s = schedule(kind, WARMUP_COSINE, 7);
+            s.final_frac = fracs[i];
             assert_true(schedule_factor(&s, T, T) == fracs[i]);
             assert_true(schedule_factor(&s, T - 1, T) >= fracs[i]);
         }
@@ -69,6 +74,16 @@ static void warmups_should_rise_from_above_zero_without_a_jump(void **state) {
     assert_true(factor(SCHEDULE_LINEAR, W, 1) == 0.01);
 }
 
+static void a_warmup_should_rise_from_the_initial_fraction(void **state) {
+    (void)state;
+    ScheduleSection s = schedule(SCHEDULE_COSINE, WARMUP_COSINE, W);
+    s.initial_frac = 0.01;
+    assert_true(schedule_factor(&s, 0, T) == 0.01);
+    assert_true(fabs(schedule_factor(&s, W / 2, T) - 0.505) < 1e-12);
+    assert_true(schedule_factor(&s, W, T) == 1.0);
+    assert_true(schedule_factor(&s, T, T) == 0.1);
+}
+
 static void decays_should_never_rise_nor_leave_the_range(void **state) {
     (void)state;
     for (int kind = SCHEDULE_CONSTANT; kind <= SCHEDULE_WSD; kind++) {
@@ -83,7 +98,7 @@ static void decays_should_never_rise_nor_leave_the_range(void **state) {
 
 static void a_stable_phase_without_room_should_decay_from_the_peak(void **state) {
     (void)state;
-    ScheduleSection s = {SCHEDULE_WSD, WARMUP_LINEAR, 600, 0, 1};
+    ScheduleSection s = {.name = SCHEDULE_WSD, .warmup_steps = 600, .decay_frac = 1};
     assert_true(schedule_factor(&s, 600, T) == 1.0);
     assert_true(schedule_factor(&s, 800, T) == 0.5);
     s.decay_frac = 0;
@@ -122,6 +137,7 @@ int main(void) {
         cmocka_unit_test(the_final_fraction_should_be_reached_exactly_at_the_last_step),
         cmocka_unit_test(shapes_should_have_their_textbook_values),
         cmocka_unit_test(warmups_should_rise_from_above_zero_without_a_jump),
+        cmocka_unit_test(a_warmup_should_rise_from_the_initial_fraction),
         cmocka_unit_test(decays_should_never_rise_nor_leave_the_range),
         cmocka_unit_test(a_stable_phase_without_room_should_decay_from_the_peak),
         cmocka_unit_test(short_runs_should_stay_in_range),

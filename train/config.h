@@ -27,6 +27,7 @@ typedef struct ScheduleSection {
     int name;   /* ScheduleKind */
     int warmup; /* WarmupKind */
     int64_t warmup_steps;
+    double initial_frac; /* learning rate that the warm-up rises from, as a fraction of the peak */
     double final_frac; /* learning rate at the last step, as a fraction of the peak */
     double decay_frac; /* wsd: share of the run that decays */
 } ScheduleSection;

@@ -19,7 +19,9 @@ static double progress(int64_t step, int64_t first, int64_t last) {
 }
 
 double schedule_factor(const ScheduleSection *s, int64_t step, int64_t total_steps) {
-    if (step < s->warmup_steps) return warmup(s->warmup, (double)step / (double)s->warmup_steps);
+    if (step < s->warmup_steps)
+        return s->initial_frac +
+               (1.0 - s->initial_frac) * warmup(s->warmup, (double)step / (double)s->warmup_steps);
     int64_t peak = s->warmup_steps > 1 ? s->warmup_steps : 1;
     double left = 1.0;
     switch ((ScheduleKind)s->name) {

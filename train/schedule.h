@@ -1,7 +1,7 @@
 /* schedule.h: the learning rate over a run, as a factor in [0, 1] of its peak.
  *
- * With k the step (1-based), T all steps, W warm-up steps, f = final_frac:
- *     warm-up    k < W          linear k / W, or cosine (1 - cos(pi k / W)) / 2
+ * With k the step (1-based), T all steps, W warm-up steps, f = final_frac, i = initial_frac:
+ *     warm-up    k < W          i + (1 - i) w, w linear k / W, or cosine (1 - cos(pi k / W)) / 2
  *     then       p = (k - s) / (T - s), s = max(W, 1): 0 at the first step at the peak, 1 at the last step
  *     constant   1
  *     cosine     f + (1 - f) (1 + cos(pi p)) / 2

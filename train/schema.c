@@ -23,6 +23,8 @@ static const Field schedule_fields[] = {
         "shape of the decay after the warm-up"),
     KEY(CHOICE, ScheduleSection, warmup, "linear", "linear|cosine", "shape of the warm-up"),
     KEY(INT, ScheduleSection, warmup_steps, "0", "[0,1e15]", "steps until the peak"),
+    KEY(REAL, ScheduleSection, initial_frac, "0", "[0,1]",
+        "learning rate that the warm-up rises from, as a fraction of the peak"),
     KEY(REAL, ScheduleSection, final_frac, "0.1", "[0,1]",
         "learning rate at the last step, as a fraction of the peak"),
     KEY(REAL, ScheduleSection, decay_frac, "0.2", "[0,1]", "wsd: share of the run that decays, at its end"),
