@@ -424,6 +424,7 @@ static bool is_save_due(const Session *s) {
     int64_t step = s->at.step;
     if (!c->save || step == s->at.begin_step || step == s->checkpoints.step) return false;
     return is_due(c->every, step) || is_due(c->keep_every, step) ||
+           config_lists_step(c->keep_steps, step) ||
            (c->keep_best && s->log.best_val_step == step) ||
            (c->minutes > 0 && omp_get_wtime() - s->saved_s >= 60 * c->minutes);
 }

@@ -574,6 +574,8 @@ only_checkpoints_of_ours_are_removed_and_only_those() (
     cd ../..
     does 0 train run.dir=tidier train.steps=9 checkpoint.keep_last=1
     is "$(cd tidier/checkpoints && printf '%s,' *)" "backup,step_00000001,step_00000008 copy,step_00000009,step_2,"
+    does 0 train run.dir=listed train.steps=9 checkpoint.keep_last=1 checkpoint.keep_steps=7,2
+    is "$(cd listed/checkpoints && printf '%s,' *)" "step_00000002,step_00000007,step_00000009,"
     # at this rate the loss falls, then rises
     does 0 train run.dir=best checkpoint.keep_best=true checkpoint.keep_every=6 checkpoint.keep_last=1 eval.every=2 \
         optimizer.lr=1 schedule.warmup_steps=15 schedule.name=constant

@@ -231,6 +231,24 @@ static void settings_that_contradict_should_be_refused(void **state) {
 
 /* ------------------------------------------------------------------------------------------------ many faults */
 
+static void lists_of_steps_should_be_steps_with_commas_between(void **state) {
+    (void)state;
+    static const char *const wrong[] = {
+        "7,", ",7", "7,,8", "7 8", "-7", "0", "07", "7.5", "9999999999999999"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[200], says[200];
+        snprintf(text, sizeof text, WITH("\"checkpoint\":{\"keep_steps\":\"%s\"}"), wrong[i]);
+        snprintf(says, sizeof says,
+                 "checkpoint.keep_steps: \"%s\" must be steps with commas between, such as 300,700", wrong[i]);
+        refused_with(text, says);
+    }
+    assert_true(config_lists_step("300,70", 70));
+    assert_true(config_lists_step("300,70", 300));
+    assert_false(config_lists_step("300,70", 30));
+    assert_false(config_lists_step("300,70", 7));
+    assert_false(config_lists_step("", 0));
+}
+
 static void all_problems_should_be_reported_at_once(void **state) {
     (void)state;
     assert_false(
@@ -628,6 +646,7 @@ int main(void) {
         cmocka_unit_test(broken_files_should_be_refused),
         cmocka_unit_test(files_that_are_no_config_should_be_refused),
         cmocka_unit_test(settings_that_contradict_should_be_refused),
+        cmocka_unit_test(lists_of_steps_should_be_steps_with_commas_between),
         cmocka_unit_test(all_problems_should_be_reported_at_once),
         cmocka_unit_test(rates_of_an_unknown_optimizer_should_be_checked_all_the_same),
         cmocka_unit_test(a_file_full_of_problems_should_be_cut_short),

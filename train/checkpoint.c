@@ -118,8 +118,7 @@ static void remove_dir(const char *path) {
     rmdir(path);
 }
 
-/* It loses its name first, so that none is ever seen with some of its files gone. */
-static void remove_checkpoint(const char *dir, int64_t step) {
+void checkpoint_remove(const char *dir, int64_t step) {
     char path[PATH_SIZE], doomed[PATH_SIZE + 8];
     checkpoint_path(dir, step, path, sizeof path);
     snprintf(doomed, sizeof doomed, "%s.tmp", path);
@@ -138,9 +137,10 @@ static void prune(const CheckpointWriter *w) {
         bool best = w->keep.keep_best && steps[i] == w->best_step;
         bool due = w->keep_due && !due_seen && w->keep.every > 0 && steps[i] % w->keep.every == 0;
         due_seen |= due;
-        bool milestone = w->keep.keep_every > 0 && steps[i] % w->keep.keep_every == 0;
+        bool milestone = (w->keep.keep_every > 0 && steps[i] % w->keep.keep_every == 0) ||
+                         config_lists_step(w->keep.keep_steps, steps[i]);
         if (i >= w->keep.keep_last && !best && !milestone && !due && steps[i] != w->step)
-            remove_checkpoint(w->dir, steps[i]);
+            checkpoint_remove(w->dir, steps[i]);
     }
     free(steps);
 }

@@ -137,6 +137,10 @@ bool checkpoint_branch_optimizer(const Checkpoint *c, Optim *optim, char *taken,
 bool checkpoint_differences(const Checkpoint *c, const char *config_json, char *out, size_t size,
                             Error *err);
 
+/* Removes a checkpoint that holds nothing but our four files; anything else stays as it is. It loses its
+ * name first, so that none is ever seen with some of its files gone. */
+void checkpoint_remove(const char *dir, int64_t step);
+
 /* Renames a checkpoint that is damaged to <name>.damaged, which nothing here reads or removes. */
 bool checkpoint_set_aside(const char *dir, int64_t step, Error *err);
 

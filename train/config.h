@@ -10,6 +10,8 @@
 #include "optim/optim.h"
 #include <stdio.h>
 
+struct cJSON;
+
 typedef struct ModelSection {
     int64_t n_layer, n_head, n_embd, block_size;
     int64_t vocab_size; /* 0: taken from the data */
@@ -77,7 +79,8 @@ typedef struct CheckpointSection {
     double minutes; /* 0 = not by time */
     int64_t keep_last;
     bool keep_best;
-    int64_t keep_every; /* steps; 0 = none */
+    int64_t keep_every;              /* steps; 0 = none */
+    char keep_steps[FIELD_TEXT_MAX]; /* "300,700"; "" = none */
 } CheckpointSection;
 
 typedef struct RunSection {
@@ -120,9 +123,16 @@ typedef struct Config {
 bool config_load(Config *config, const char *path, char *const *overrides, int override_count, Error *err);
 void config_free(Config *config);
 
+/* The same from a tree, to which the overrides are added; `path` names it. */
+bool config_parse(Config *config, struct cJSON *root, const char *path, char *const *overrides,
+                  int override_count, Error *err);
+
 /* The full effective config, every default spelled out, as JSON text that config_load reads back to the
  * same Config. malloc'ed; NULL when memory runs out. */
 char *config_to_json(const Config *config);
+
+/* Is `step` in a list such as "300,700"? */
+bool config_lists_step(const char *list, int64_t step);
 
 /* For the command line. */
 void config_print_help(FILE *out);      /* every section and key: type, default, range, one line */

@@ -86,6 +86,8 @@ static const Field checkpoint_fields[] = {
         "save whenever the validation loss is the lowest so far; the last of these stays"),
     KEY(INT, CheckpointSection, keep_every, "0", "[0,1e15]",
         "save at each multiple of so many steps; these stay; 0 = none"),
+    KEY(TEXT, CheckpointSection, keep_steps, "", "",
+        "save at these steps, such as 300,700; these stay; empty = none"),
     {0}};
 
 static const Field run_fields[] = {
