@@ -319,9 +319,11 @@ static double run_clock(const Session *s) {
     return fmax(0, omp_get_wtime() - s->start_s);
 }
 
-/* Tells the line what time it is. */
-static void set_clock(const Session *s, StepRecord *line) {
+/* Tells the line what its tokens have cost: seconds, FLOPs. */
+static void set_cost(const Session *s, StepRecord *line) {
+    GPT2Config m = model_config(s);
     double new_tokens = (double)(line->tokens - s->log.last.tokens);
+    line->flops = (double)line->tokens * gpt2_flops_per_token(m, m.T);
     line->time_s = run_clock(s);
     if (new_tokens > 0)
         line->tokens_per_s = new_tokens / (line->time_s - s->at.line_start_s - line->eval_s);
@@ -335,7 +337,7 @@ static bool advance(Session *s, Error *err) {
     if (!train_step(s, step, is_logged(s, step), &line, err)) return false;
     if (line.step < 0) return true;
     line.tokens = s->at.tokens + s->tokens_a_step;
-    set_clock(s, &line);
+    set_cost(s, &line);
     s->at.step = step;
     s->at.tokens = line.tokens;
     s->at.cursor = s->train.cursor;
@@ -383,7 +385,7 @@ static bool report(Session *s, Error *err) {
         double start = omp_get_wtime();
         ok = evaluate(s, &line.val_loss, err);
         line.eval_s += omp_get_wtime() - start;
-        set_clock(s, &line);
+        set_cost(s, &line);
     }
     if (ok && sample && !stop_signal) ok = (text = make_sample(s, step, &size, err)) != NULL;
     if (eval || sample) optim_show(&s->optim, WEIGHTS_TRAINED);

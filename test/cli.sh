@@ -262,6 +262,7 @@ a_run_is_a_folder_of_promised_files() (
         echo "$line" | grep -qE "\"$key\":[0-9]" || is "$line" "a line with $key"
     done
     is "$(figures adamw tokens | tail -n 1)" 2560
+    is "$(figures adamw flops | tail -n 1)" "$((2560 * (6 * (12 * 2 * 32 * 32 + 384 * 32) + 6 * 2 * 32 * 32)))" # 300 ids padded to 384
     for key in command compiler cpu threads flags commit; do has adamw/machine.json "\"$key\""; done
     lacks adamw/machine.json unknown
     is "$(value adamw/summary.json outcome)" finished

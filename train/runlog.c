@@ -45,6 +45,7 @@ const StepFigure STEP_FIGURES[] = {
     {"lr", offsetof(StepRecord, lr), false},
     {"grad_norm", offsetof(StepRecord, grad_norm), false},
     {"tokens_per_s", offsetof(StepRecord, tokens_per_s), false},
+    {"flops", offsetof(StepRecord, flops), false},
     {"forward_s", offsetof(StepRecord, forward_s), true},
     {"backward_s", offsetof(StepRecord, backward_s), true},
     {"optimizer_s", offsetof(StepRecord, optimizer_s), true},

@@ -31,6 +31,7 @@ typedef struct StepRecord {
     double lr;                    /* "lr": of the main optimizer, schedule applied */
     double grad_norm;             /* "grad_norm": before clipping */
     double tokens_per_s;          /* "tokens_per_s" */
+    double flops;                 /* "flops": of the model's passes over these tokens; not the optimizer's */
     double forward_s, backward_s; /* "forward_s", ...: seconds since the line before */
     double optimizer_s, eval_s;
     double skipped,
