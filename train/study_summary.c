@@ -1,0 +1,326 @@
+/* study_summary.c: see study_summary.h. */
+#include "train/study_summary.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool out_of_memory(Error *err) {
+    return error_set(err, ERR_IO, "out of memory evaluating the study");
+}
+
+/* -------------------------------------------------------------------------------------------------- settings */
+
+static void value_text(const cJSON *item, char *out, size_t size) {
+    if (cJSON_IsNumber(item)) snprintf(out, size, "%.6g", item->valuedouble);
+    else
+        snprintf(out, size, "%s",
+                 cJSON_IsString(item) ? item->valuestring
+                 : cJSON_IsTrue(item) ? "true"
+                                      : "false");
+}
+
+char *study_settings_text(const cJSON *settings, char *out, size_t size) {
+    size_t n = 0;
+    *out = '\0';
+    for (const cJSON *item = settings ? settings->child : NULL; item && n < size; item = item->next) {
+        char value[48];
+        const char *dot = strrchr(item->string, '.');
+        value_text(item, value, sizeof value);
+        n += (size_t)snprintf(out + n, size - n, "%s%s=%s", n ? " " : "", dot ? dot + 1 : item->string,
+                              value);
+    }
+    return out;
+}
+
+/* Has the run every setting of `point`? */
+static bool run_is_at(const StudyRun *run, const cJSON *point) {
+    const cJSON *item;
+    cJSON_ArrayForEach(
+        item, point) if (!cJSON_Compare(item, cJSON_GetObjectItemCaseSensitive(run->settings, item->string),
+                                        true)) return false;
+    return true;
+}
+
+/* -------------------------------------------------------------------------------------------------- one method */
+
+static bool is_of(const StudyRun *run, const StudyResult *m) {
+    return strcmp(run->method, m->method->name) == 0;
+}
+
+static bool counts_for(const StudyRun *run, const StudyResult *m) {
+    return is_of(run, m) && run->phase == STUDY_FINAL && m->method->settings &&
+           run_is_at(run, m->method->settings);
+}
+
+static int by_seed(const void *a, const void *b) {
+    int64_t x = (*(const StudyRun *const *)a)->seed, y = (*(const StudyRun *const *)b)->seed;
+    return (x > y) - (x < y);
+}
+
+static bool gather_runs(StudyResult *m, const StudyIndex *index) {
+    double *losses = malloc(((size_t)index->run_count + 1) * sizeof *losses);
+    m->done = malloc(((size_t)index->run_count + 1) * sizeof *m->done);
+    int done = 0;
+    for (int i = 0; losses && m->done && i < index->run_count; i++) {
+        const StudyRun *run = &index->runs[i];
+        if (!is_of(run, m)) continue;
+        if (!counts_for(run, m)) {
+            m->tuned++;
+            m->tuned_diverged += run->state == STUDY_DIVERGED;
+            continue;
+        }
+        m->runs++;
+        m->diverged += run->state == STUDY_DIVERGED;
+        m->failed += run->state == STUDY_FAILED;
+        m->open += run->state == STUDY_WAITING || run->state == STUDY_RUNNING;
+        if (run->state == STUDY_DONE) m->done[done++] = run;
+    }
+    bool ok = losses && m->done;
+    if (ok) {
+        qsort(m->done, (size_t)done, sizeof *m->done, by_seed);
+        for (int i = 0; i < done; i++) losses[i] = m->done[i]->loss;
+        m->loss = stats_sample(losses, done);
+    }
+    free(losses);
+    return ok;
+}
+
+/* ---------------------------------------------------------------------------------------------------- U-curves */
+
+/* A point of the grid and its runs on the tuning seeds. */
+typedef struct GridPoint {
+    const cJSON *settings;
+    double sum;
+    int n, diverged;
+} GridPoint;
+
+/* The tuning seeds are those of runs of phase "tune": the points are compared on the same seeds, though the chosen one has
+ * more. Without any (a grid of one point) all seeds are. */
+static bool is_tuning_seed(const StudyIndex *index, const StudyResult *m, int64_t seed) {
+    bool any = false;
+    for (int i = 0; i < index->run_count; i++) {
+        const StudyRun *run = &index->runs[i];
+        if (!is_of(run, m) || run->phase != STUDY_TUNE) continue;
+        if (run->seed == seed) return true;
+        any = true;
+    }
+    return !any;
+}
+
+static GridPoint *find_point(GridPoint *points, int *count, const cJSON *settings) {
+    for (int i = 0; i < *count; i++)
+        if (cJSON_Compare(points[i].settings, settings, true)) return &points[i];
+    points[*count] = (GridPoint){.settings = settings};
+    return &points[(*count)++];
+}
+
+static GridPoint *grid_of(const StudyIndex *index, const StudyResult *m, int *count) {
+    GridPoint *points = malloc(((size_t)index->run_count + 1) * sizeof *points);
+    *count = 0;
+    for (int i = 0; points && i < index->run_count; i++) {
+        const StudyRun *run = &index->runs[i];
+        if (!is_of(run, m) || !is_tuning_seed(index, m, run->seed)) continue;
+        GridPoint *p = find_point(points, count, run->settings);
+        if (run->state == STUDY_DONE) p->sum += run->loss, p->n++;
+        p->diverged += run->state == STUDY_DIVERGED;
+    }
+    return points;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = ((const StudyPoint *)a)->value, y = ((const StudyPoint *)b)->value;
+    return (x > y) - (x < y);
+}
+
+static StudyPoint *find_value(StudyCurve *curve, const cJSON *item) {
+    char text[sizeof curve->points->text];
+    value_text(item, text, sizeof text);
+    double value = cJSON_IsNumber(item) ? item->valuedouble : NAN;
+    for (int i = 0; i < curve->count; i++)
+        if (isnan(value) ? strcmp(curve->points[i].text, text) == 0 : curve->points[i].value == value)
+            return &curve->points[i];
+    StudyPoint *p = &curve->points[curve->count++];
+    *p = (StudyPoint){.value = value, .loss = NAN};
+    memcpy(p->text, text, sizeof text);
+    return p;
+}
+
+static void find_best(StudyCurve *curve) {
+    bool numbers = true;
+    curve->best = -1;
+    for (int i = 0; i < curve->count; i++) numbers &= !isnan(curve->points[i].value);
+    if (numbers) qsort(curve->points, (size_t)curve->count, sizeof *curve->points, by_value);
+    for (int i = 0; i < curve->count; i++)
+        if (curve->points[i].n &&
+            (curve->best < 0 || curve->points[i].loss < curve->points[curve->best].loss))
+            curve->best = i;
+    curve->on_edge = numbers && (curve->best == 0 || curve->best == curve->count - 1);
+}
+
+/* Points that have neither ended nor diverged anywhere are not there yet. */
+static bool make_curve(StudyCurve *curve, const char *key, const GridPoint *grid, int grid_count) {
+    *curve = (StudyCurve){.key = key, .points = malloc(((size_t)grid_count + 1) * sizeof *curve->points)};
+    for (int i = 0; curve->points && i < grid_count; i++) {
+        const GridPoint *g = &grid[i];
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(g->settings, key);
+        if (!item || (!g->n && !g->diverged)) continue;
+        StudyPoint *p = find_value(curve, item);
+        double loss = g->diverged ? NAN : g->sum / g->n;
+        p->diverged += g->diverged;
+        if (!(loss >= p->loss) && !isnan(loss)) p->loss = loss, p->n = g->n;
+    }
+    if (curve->points) find_best(curve);
+    return curve->points != NULL;
+}
+
+static bool has_curve(const StudyResult *m, const char *key) {
+    for (int i = 0; i < m->curve_count; i++)
+        if (strcmp(m->curves[i].key, key) == 0) return true;
+    return false;
+}
+
+/* A curve for each key with two values or more. */
+static bool add_curve(StudyResult *m, const char *key, const GridPoint *grid, int grid_count) {
+    StudyCurve curve, *more = realloc(m->curves, ((size_t)m->curve_count + 1) * sizeof *more);
+    if (more) m->curves = more;
+    if (!more || !make_curve(&curve, key, grid, grid_count)) return false;
+    if (curve.count > 1) m->curves[m->curve_count++] = curve;
+    else free(curve.points);
+    return true;
+}
+
+static bool make_curves(StudyResult *m, const StudyIndex *index) {
+    int count = 0;
+    GridPoint *grid = grid_of(index, m, &count);
+    bool ok = grid != NULL;
+    for (int i = 0; i < count; i++) {
+        const cJSON *item;
+        cJSON_ArrayForEach(item, grid[i].settings) if (ok && !has_curve(m, item->string)) ok =
+            add_curve(m, item->string, grid, count);
+    }
+    free(grid);
+    return ok;
+}
+
+/* ------------------------------------------------------------------------------------------------- comparisons */
+
+/* Both sorted by seed. Verdict and corrected p follow when the whole family is known; a method and
+ * itself are no test. */
+static bool compare(const StudyResult *x, const StudyResult *y, double level, StudyComparison *c) {
+    size_t room = (size_t)(x->loss.n + y->loss.n) + 1;
+    double *a = malloc(room * sizeof *a), *b = malloc(room * sizeof *b);
+    int n = 0;
+    for (int i = 0, j = 0; a && b && i < x->loss.n && j < y->loss.n;) {
+        int64_t u = x->done[i]->seed, v = y->done[j]->seed;
+        if (u == v) a[n] = x->done[i]->loss, b[n++] = y->done[j]->loss;
+        i += u <= v, j += v <= u;
+    }
+    bool ok = a && b;
+    if (ok) *c = (StudyComparison){stats_paired(a, b, n, level), NAN, VERDICT_IDENTICAL, NAN};
+    free(a);
+    free(b);
+    return ok;
+}
+
+/* What the whole family decides; p[i] belongs to family[i]. Returns the number of tests. */
+static int judge(StudyComparison **family, double *p, int count, double level) {
+    int tests = 0;
+    for (int i = 0; i < count; i++) tests += !isnan(p[i] = family[i]->test.p);
+    stats_holm(p, count);
+    for (int i = 0; i < count; i++) {
+        const StatsPaired *d = &family[i]->test;
+        family[i]->p_holm = p[i];
+        family[i]->verdict = stats_verdict(d, p[i], level);
+        family[i]->detectable = isnan(d->p) ? NAN : stats_detectable(d->sd, d->n, level / tests, 0.8);
+    }
+    return tests;
+}
+
+/* b against a has a against b's place in the family. */
+static void mirror(const StudySummary *s, int a, int b) {
+    const StudyComparison *from = &s->pairs[a * s->count + b];
+    StudyComparison *to = &s->pairs[b * s->count + a];
+    to->p_holm = from->p_holm;
+    to->detectable = from->detectable;
+    to->verdict = stats_verdict(&to->test, to->p_holm, s->level);
+}
+
+static bool compare_all(StudySummary *s) {
+    int count = s->count, made = 0;
+    size_t room = (size_t)count * (size_t)count + 1;
+    StudyComparison **family = malloc(room * sizeof *family);
+    double *p = malloc(room * sizeof *p);
+    bool ok = family && p;
+    for (int a = 0; ok && a < count; a++) {
+        ok = compare(&s->methods[a], &s->methods[s->baseline], s->level, &s->methods[a].against_baseline);
+        family[made++] = &s->methods[a].against_baseline;
+    }
+    if (ok) s->baseline_tests = judge(family, p, made, s->level);
+    made = 0;
+    for (int a = 0; ok && a < count; a++)
+        for (int b = 0; ok && b < count; b++) {
+            ok = compare(&s->methods[a], &s->methods[b], s->level, &s->pairs[a * count + b]);
+            if (b > a) family[made++] = &s->pairs[a * count + b];
+        }
+    if (ok) s->pair_tests = judge(family, p, made, s->level);
+    for (int a = 0; ok && a < count; a++)
+        for (int b = a + 1; b < count; b++) mirror(s, a, b);
+    free(family);
+    free(p);
+    return ok;
+}
+
+/* ----------------------------------------------------------------------------------------------------- the whole */
+
+/* Insertion sort: equals stay in the index's order. */
+static void sort_methods(StudySummary *s) {
+    for (int i = 0; i < s->count; i++) {
+        double mean = s->methods[i].loss.mean;
+        int at = i;
+        for (; at > 0 && !isnan(mean) && !(s->methods[s->order[at - 1]].loss.mean <= mean); at--)
+            s->order[at] = s->order[at - 1];
+        s->order[at] = i;
+    }
+}
+
+static bool fill(StudySummary *s, const StudyIndex *index) {
+    size_t count = (size_t)index->method_count;
+    s->methods = calloc(count + 1, sizeof *s->methods);
+    s->order = calloc(count + 1, sizeof *s->order);
+    s->pairs = calloc(count * count + 1, sizeof *s->pairs);
+    if (!s->methods || !s->order || !s->pairs) return false;
+    for (s->count = 0; s->count < index->method_count; s->count++) {
+        StudyResult *m = &s->methods[s->count];
+        m->method = &index->methods[s->count];
+        if (!gather_runs(m, index) || !make_curves(m, index)) return false;
+    }
+    sort_methods(s);
+    return compare_all(s);
+}
+
+bool study_summary_make(StudySummary *s, const StudyIndex *index, const char *baseline, double level,
+                        Error *err) {
+    const StudyMethod *base = study_index_method(index, baseline ? baseline : index->baseline);
+    *s = (StudySummary){.level = level};
+    if (!base) return error_set(err, ERR_CONFIG, "%s is none of the study's methods", baseline);
+    s->baseline = (int)(base - index->methods);
+    if (fill(s, index)) return true;
+    study_summary_free(s);
+    return out_of_memory(err);
+}
+
+void study_summary_free(StudySummary *s) {
+    for (int i = 0; s->methods && i < s->count + 1; i++) { /* + 1: where memory ran out */
+        StudyResult *m = &s->methods[i];
+        for (int k = 0; k < m->curve_count; k++) free(m->curves[k].points);
+        free(m->curves);
+        free(m->done);
+    }
+    free(s->methods);
+    free(s->order);
+    free(s->pairs);
+    *s = (StudySummary){0};
+}
