@@ -13,6 +13,7 @@
 #include "optim/optim.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
+#include "train/diagnostics.h"
 #include "train/gradient.h"
 #include "train/plan.h"
 #include "train/progress.h"
@@ -28,7 +29,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SAMPLE_STREAM 0x73616d706c65u /* keeps sampling's random numbers apart from the weights' */
+/* Keep random numbers of different use apart. */
+#define SAMPLE_STREAM 0x73616d706c65u
+#define NOISE_STREAM  0x6e6f697365u
 
 typedef struct Session {
     Config config;
@@ -37,6 +40,7 @@ typedef struct Session {
     Loader train, val;
     GPT2 model;
     Optim optim;
+    Diagnostics diagnostics; /* only if some step is diagnosed */
     Tokenizer *tokenizer; /* only for samples */
     const char *command_line;
     RunLog log;
@@ -93,6 +97,10 @@ static bool open_data(Session *s, Error *err) {
     return schedule_check(&c->schedule, s->total_steps, err);
 }
 
+static bool has_diagnostics(const Session *s) {
+    return s->config.diagnostics.every > 0 || s->config.diagnostics.noise_every > 0;
+}
+
 static GPT2Config model_config(const Session *s) {
     const ModelSection *m = &s->config.model;
     return (GPT2Config){.T = (int)m->block_size,
@@ -116,10 +124,15 @@ static bool make_plan(Session *s, Plan *plan, Error *err) {
     GPT2 shape;
     size_t param_bytes = 0, act_bytes = 0;
     Optim optim = {0};
-    size_t state_bytes = 0, work_bytes = 0, batch = (size_t)(c->train.batch_size * c->model.block_size);
+    Diagnostics diagnostics = {0};
+    size_t state_bytes = 0, work_bytes = 0, diagnostics_bytes = 0;
+    size_t batch = (size_t)(c->train.batch_size * c->model.block_size);
     bool ok = gpt2_plan(&shape, m, (int)c->train.batch_size, s->threads, &param_bytes, &act_bytes, err) &&
               optim_plan(&optim, &c->optimizer, shape.params, shape.param_count, s->threads, &state_bytes,
-                         &work_bytes, err);
+                         &work_bytes, err) &&
+              (!has_diagnostics(s) ||
+               diagnostics_plan(&diagnostics, &c->diagnostics, &optim, shape.params, shape.param_count,
+                                s->vocab_size, &diagnostics_bytes, err));
     *plan = (Plan){.total_steps = s->total_steps,
                    .tokens_a_step = s->tokens_a_step,
                    .epoch_tokens = s->train.window_count * c->model.block_size,
@@ -127,11 +140,13 @@ static bool make_plan(Session *s, Plan *plan, Error *err) {
                    .param_bytes = param_bytes,
                    .activation_bytes = act_bytes,
                    .optimizer_bytes = state_bytes + work_bytes,
+                   .diagnostics_bytes = diagnostics_bytes,
                    .checkpoint_bytes = c->checkpoint.save ? param_bytes / 2 + state_bytes + SAVING_BYTES : 0,
                    .program_bytes = memory_resident() + 2 * batch * sizeof *s->inputs + GROWTH_BYTES,
                    .threads = s->threads,
                    .vocab_size = s->vocab_size};
     if (ok) plan_count_params(plan, shape.params, shape.param_count);
+    diagnostics_free(&diagnostics);
     optim_free(&optim);
     gpt2_free(&shape);
     return ok && plan_check_memory(plan, memory_available(), err);
@@ -145,7 +160,10 @@ static bool build(Session *s, Error *err) {
     if (!s->targets || !gpt2_create(&s->model, model_config(s), (int)c->train.batch_size, s->threads, err))
         return false;
     gpt2_init_weights(&s->model, (uint64_t)c->train.seed);
-    return optim_create(&s->optim, &c->optimizer, s->model.params, s->model.param_count, s->threads, err);
+    return optim_create(&s->optim, &c->optimizer, s->model.params, s->model.param_count, s->threads, err) &&
+           (!has_diagnostics(s) ||
+            diagnostics_create(&s->diagnostics, &c->diagnostics, &s->optim, s->model.params,
+                               s->model.param_count, s->vocab_size, err));
 }
 
 /* ------------------------------------------------------------------------------------------------------------ */
@@ -246,48 +264,6 @@ static bool accumulate_gradients(Session *s, int64_t step, StepRecord *record, E
     return true;
 }
 
-/* One update of the weights; record->step says that it was made. `measure`: fill in what is costly to know.
- * */
-static bool train_step(Session *s, int64_t step, bool measure, StepRecord *record, Error *err) {
-    const TrainSection *how = &s->config.train;
-    const Param *params = s->model.params;
-    int count = s->model.param_count;
-    int64_t cursor = s->train.cursor;
-    if (!accumulate_gradients(s, step, record, err)) return false;
-    if (stop_signal) return true;
-    double start = omp_get_wtime();
-    record->grad_norm = gradient_norm(params, count, s->threads);
-    if (!isfinite(record->grad_norm)) {
-        const Param *bad = gradient_find_nonfinite(params, count);
-        char what[128];
-        snprintf(what, sizeof what, "the gradient of %s", bad ? bad->name : "all parameters, its norm,");
-        return report_divergence(s, step, what, cursor, err);
-    }
-    if (how->spike_sigma > 0 &&
-        spike_judge(&s->at.spikes, how->spike_sigma, record->train_loss, record->grad_norm)) {
-        progress_note(&s->progress, "step %lld: left out; loss %.4f, gradient norm %.4g", (long long)step,
-                      record->train_loss, record->grad_norm);
-        record->skipped = fmax(0, record->skipped) + 1; /* fmax: 0 where it is NAN, none yet */
-        record->step = step;
-        return true;
-    }
-    double clip = how->grad_clip;
-    if (clip > 0 && record->grad_norm > clip)
-        gradient_scale(params, count, clip / record->grad_norm, s->threads);
-    double factor = schedule_factor(&s->config.schedule, step, s->total_steps);
-    if (!optim_step(&s->optim, step, s->total_steps, factor, measure, err)) return false;
-    record->lr = s->optim.groups[0].lr;
-    record->temperature = record->saturated_frac = record->dual_progress = NAN; /* not an earlier step's */
-    for (int i = 0; i < s->optim.group_count && isnan(record->temperature); i++) {
-        record->temperature = s->optim.groups[i].temperature;
-        record->saturated_frac = s->optim.groups[i].saturated_frac;
-        record->dual_progress = s->optim.groups[i].dual_progress;
-    }
-    record->optimizer_s += omp_get_wtime() - start;
-    record->step = step;
-    return true;
-}
-
 static bool is_due(int64_t every, int64_t step) {
     return every > 0 && step % every == 0;
 }
@@ -299,6 +275,97 @@ static bool is_evaluated(const Session *s, int64_t step) {
 
 static bool is_logged(const Session *s, int64_t step) {
     return is_due(s->config.log.every, step) || is_evaluated(s, step) || step == s->at.begin_step + 1;
+}
+
+/* Also at the first update and the last. */
+static bool is_chosen(const Session *s, int64_t every, int64_t step) {
+    return is_due(every, step) || (every > 0 && (step == s->at.begin_step + 1 || step == s->total_steps));
+}
+
+static bool is_diagnosed(const Session *s, int64_t step) {
+    return is_chosen(s, s->config.diagnostics.every, step) ||
+           is_chosen(s, s->config.diagnostics.noise_every, step);
+}
+
+/* Gradients of other batches at the weights that `step` begins with, drawn from the training data by seed and step; the
+ * run's own place in the data stays. Stops early at a signal. */
+static bool measure_noise(Session *s, int64_t step, Error *err) {
+    Loader other = s->train; /* shares open files and buffer */
+    int B = (int)s->config.train.batch_size, T = (int)s->config.model.block_size;
+    int parts = (int)s->config.train.grad_accum;
+    other.seed = rng_bits((uint64_t)s->config.train.seed, NOISE_STREAM, (uint64_t)step);
+    other.cursor = 0;
+    for (int64_t batch = 0; batch < s->config.diagnostics.noise_batches; batch++) {
+        for (int part = 0; part < parts; part++) {
+            if (stop_signal) return true;
+            if (!loader_next(&other, B, s->inputs, s->targets, err)) return false;
+            gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T, part, parts);
+        }
+        diagnostics_add_noise(&s->diagnostics);
+    }
+    return true;
+}
+
+/* Of a step that is diagnosed, before its gradient is there. */
+static bool begin_diagnosis(Session *s, int64_t step, Error *err) {
+    double start = omp_get_wtime();
+    diagnostics_begin(&s->diagnostics);
+    if (is_chosen(s, s->config.diagnostics.noise_every, step) && !measure_noise(s, step, err)) return false;
+    s->diagnostics.cost_s += omp_get_wtime() - start;
+    return true;
+}
+
+/* Clips the gradient and makes the step. */
+static bool update_weights(Session *s, int64_t step, bool diagnosed, StepRecord *record, Error *err) {
+    double clip = s->config.train.grad_clip,
+           factor = schedule_factor(&s->config.schedule, step, s->total_steps);
+    bool logged = is_logged(s, step);
+    if (diagnosed) diagnostics_before_update(&s->diagnostics);
+    if (clip > 0 && record->grad_norm > clip)
+        gradient_scale(s->model.params, s->model.param_count, clip / record->grad_norm, s->threads);
+    if (!optim_step(&s->optim, step, s->total_steps, factor, logged || diagnosed, err)) return false;
+    if (diagnosed) diagnostics_after_update(&s->diagnostics);
+    record->lr = s->optim.groups[0].lr;
+    record->temperature = record->saturated_frac = record->dual_progress = NAN; /* not an earlier step's */
+    for (int i = 0; i < s->optim.group_count && isnan(record->temperature); i++) {
+        record->temperature = s->optim.groups[i].temperature;
+        if (!logged) continue; /* then they were not counted, or only because the step is diagnosed */
+        record->saturated_frac = s->optim.groups[i].saturated_frac;
+        record->dual_progress = s->optim.groups[i].dual_progress;
+    }
+    return true;
+}
+
+/* One update of the weights; record->step says that it was made. */
+static bool train_step(Session *s, int64_t step, bool diagnosed, StepRecord *record, Error *err) {
+    const TrainSection *how = &s->config.train;
+    const Param *params = s->model.params;
+    int count = s->model.param_count;
+    int64_t cursor = s->train.cursor;
+    if (diagnosed && !begin_diagnosis(s, step, err)) return false;
+    if (!accumulate_gradients(s, step, record, err)) return false;
+    if (stop_signal) return true;
+    double start = omp_get_wtime(), spent = s->diagnostics.cost_s;
+    record->grad_norm = gradient_norm(params, count, s->threads);
+    if (!isfinite(record->grad_norm)) {
+        const Param *bad = gradient_find_nonfinite(params, count);
+        char what[128];
+        snprintf(what, sizeof what, "the gradient of %s", bad ? bad->name : "all parameters, its norm,");
+        return report_divergence(s, step, what, cursor, err);
+    }
+    if (diagnosed) diagnostics_gradient(&s->diagnostics);
+    if (how->spike_sigma > 0 &&
+        spike_judge(&s->at.spikes, how->spike_sigma, record->train_loss, record->grad_norm)) {
+        progress_note(&s->progress, "step %lld: left out; loss %.4f, gradient norm %.4g", (long long)step,
+                      record->train_loss, record->grad_norm);
+        record->skipped = fmax(0, record->skipped) + 1; /* fmax: 0 where it is NAN, none yet */
+        record->step = step;
+        return true;
+    }
+    if (!update_weights(s, step, diagnosed, record, err)) return false;
+    record->optimizer_s += omp_get_wtime() - start - (s->diagnostics.cost_s - spent);
+    record->step = step;
+    return true;
 }
 
 static bool is_sampled(const Session *s, int64_t step) {
@@ -323,19 +390,30 @@ static double run_clock(const Session *s) {
 static void set_cost(const Session *s, StepRecord *line) {
     GPT2Config m = model_config(s);
     double new_tokens = (double)(line->tokens - s->log.last.tokens);
+    double elsewhere_s =
+        line->eval_s + fmax(0, line->diagnostics_s); /* fmax: 0 where it is NAN, none yet */
     line->flops = (double)line->tokens * gpt2_flops_per_token(m, m.T);
     line->time_s = run_clock(s);
-    if (new_tokens > 0)
-        line->tokens_per_s = new_tokens / (line->time_s - s->at.line_start_s - line->eval_s);
+    if (new_tokens > 0) line->tokens_per_s = new_tokens / (line->time_s - s->at.line_start_s - elsewhere_s);
+}
+
+static bool write_diagnosis(Session *s, Error *err) {
+    size_t length;
+    char *text = diagnostics_text(&s->diagnostics, s->at.step, s->at.tokens, &length, err);
+    bool ok = text && runlog_diagnosis(&s->log, text, length, err);
+    free(text);
+    return ok;
 }
 
 /* Another step, unless a signal comes before its update: then the run stands where it stood. */
 static bool advance(Session *s, Error *err) {
     StepRecord line = s->at.line;
     int64_t step = s->at.step + 1;
+    bool diagnosed = is_diagnosed(s, step);
     line.step = -1;
-    if (!train_step(s, step, is_logged(s, step), &line, err)) return false;
+    if (!train_step(s, step, diagnosed, &line, err)) return false;
     if (line.step < 0) return true;
+    if (diagnosed) line.diagnostics_s = fmax(0, line.diagnostics_s) + s->diagnostics.cost_s;
     line.tokens = s->at.tokens + s->tokens_a_step;
     set_cost(s, &line);
     s->at.step = step;
@@ -343,7 +421,7 @@ static bool advance(Session *s, Error *err) {
     s->at.cursor = s->train.cursor;
     s->at.line = line;
     s->at.reported = false;
-    return true;
+    return !diagnosed || write_diagnosis(s, err);
 }
 
 static bool write_report(Session *s, const StepRecord *line, const char *sample, size_t sample_size,
@@ -407,7 +485,7 @@ static void settle_checkpoint(Session *s) {
 
 /* Begins to save where the run stands, between two steps. */
 static bool begin_checkpoint(Session *s, Error *err) {
-    int log_fds[] = {s->log.metrics_fd, s->log.samples_fd};
+    int log_fds[CHECKPOINT_LOGS] = {s->log.metrics_fd, s->log.samples_fd, s->log.diagnostics_fd};
     char *config = config_to_json(&s->config);
     if (config == NULL) return error_set(err, ERR_IO, "checkpoint: out of memory");
     s->at.time_s = run_clock(s);
@@ -748,6 +826,7 @@ static void session_free(Session *s) {
     checkpoint_close(&s->checkpoints); /* it uses the log */
     runlog_close(&s->log);
     tokenizer_free(s->tokenizer);
+    diagnostics_free(&s->diagnostics);
     optim_free(&s->optim);
     gpt2_free(&s->model);
     loader_close(&s->train);

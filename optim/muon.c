@@ -14,6 +14,7 @@
 
 #include "optim/elementwise.h"
 #include <math.h>
+#include <string.h>
 
 enum { SCALE_TALL, SCALE_ASPECT, SCALE_RMS };
 
@@ -64,10 +65,19 @@ MuonMatrix muon_matrix(float own, float ahead, const OptimTensor *tensor, const 
     return x;
 }
 
+/* A copy for diagnostics, if they ask for it. */
+static void show_mapped(const OptimTensor *tensor, const OptimPiece *piece, int which,
+                        const MuonMatrix *x) {
+    float *room = tensor->mapped[which];
+    if (room) memcpy(room + piece->begin, x->X, (size_t)x->n * (size_t)x->m * sizeof *room);
+}
+
 MuonMatrix muon_input(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
     const Muon *h = group->hyper;
     const MomentumRule rule = momentum_rule(&h->momentum, group->age, true);
-    return muon_matrix(rule.own, rule.ahead, tensor, piece);
+    MuonMatrix x = muon_matrix(rule.own, rule.ahead, tensor, piece);
+    show_mapped(tensor, piece, MAPPED_IN, &x);
+    return x;
 }
 
 void muon_polar(const Muon *h, const MuonMatrix *x) {
@@ -86,6 +96,7 @@ static double scale_of(int scale, double rows, double cols) {
 void muon_apply(const Muon *h, const OptimTensor *tensor, const OptimPiece *piece, const MuonMatrix *x) {
     int rows = piece->rows, cols = piece->cols;
     bool tall = rows > cols;
+    show_mapped(tensor, piece, MAPPED_OUT, x);
     float lr = (float)(tensor->lr * scale_of(h->scale, rows, cols));
     float decay = (float)(tensor->lr * tensor->weight_decay);
     float *w = tensor->param->w + piece->begin;

@@ -47,7 +47,8 @@ void muon_observe(const OptimGroup *group, const OptimTensor *tensor, const Opti
 /* X = own m + ahead g, in piece->work. */
 MuonMatrix muon_matrix(float own, float ahead, const OptimTensor *tensor, const OptimPiece *piece);
 
-/* What the step maps: the momentum, or Nesterov's beta m + gain g. After muon_observe. */
+/* What the step maps: the momentum, or Nesterov's beta m + gain g. After muon_observe. This and muon_apply leave
+ * copies for diagnostics in tensor->mapped. */
 MuonMatrix muon_input(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece);
 
 /* The hard map, in place. */

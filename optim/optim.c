@@ -70,15 +70,14 @@ struct OptimTask {
 
 /* ---- the cut ------------------------------------------------------------------------------------ */
 
-/* Matrices stacked in a tensor, as its optimizer sees them. */
-static int matrix_count(const OptimGroup *group, const Param *p) {
+int optim_matrix_count(const OptimGroup *group, const Param *p) {
     const Optimizer *o = group->optimizer;
     return o->fuse_split && o->fuse_split(group->hyper) ? 1 : p->split;
 }
 
 static size_t piece_size(const OptimGroup *group, const Param *p) {
     return group->optimizer->cut == CUT_SLICES ? SLICE_SIZE
-                                               : param_size(p) / (size_t)matrix_count(group, p);
+                                               : param_size(p) / (size_t)optim_matrix_count(group, p);
 }
 
 static size_t piece_count(const OptimGroup *group, const Param *p) {
@@ -89,13 +88,13 @@ static size_t piece_count(const OptimGroup *group, const Param *p) {
 /* Floats of a state array for one whole piece. */
 static size_t piece_slot_size(const OptimGroup *group, const Param *p, int slot) {
     const Optimizer *o = group->optimizer;
-    return o->slot_size ? o->slot_size(group->hyper, slot, p->rows / matrix_count(group, p), p->cols)
+    return o->slot_size ? o->slot_size(group->hyper, slot, p->rows / optim_matrix_count(group, p), p->cols)
                         : piece_size(group, p);
 }
 
 size_t optim_slot_size(const OptimGroup *group, const Param *p, int slot) {
     if (group->optimizer->slot_size == NULL) return param_size(p);
-    return (size_t)matrix_count(group, p) * piece_slot_size(group, p, slot);
+    return (size_t)optim_matrix_count(group, p) * piece_slot_size(group, p, slot);
 }
 
 static void cut_tensor(Optim *optim, OptimGroup *group, OptimTensor *tensor) {
@@ -109,7 +108,7 @@ static void cut_tensor(Optim *optim, OptimGroup *group, OptimTensor *tensor) {
             task.piece.slot[i] = tensor->slot[i] + index * piece_slot_size(group, p, i);
         task.cost = (double)(end - begin);
         if (group->optimizer->cut == CUT_MATRICES) {
-            int rows = p->rows / matrix_count(group, p), cols = p->cols;
+            int rows = p->rows / optim_matrix_count(group, p), cols = p->cols;
             task.piece.rows = rows;
             task.piece.cols = cols;
             task.cost *= rows < cols ? rows : cols;
@@ -203,7 +202,8 @@ static size_t largest_work(const Optim *optim) {
     EACH_TENSOR(group, tensor, optim) {
         const Param *p = tensor->param;
         if (group->optimizer->work_size == NULL) continue;
-        size_t size = group->optimizer->work_size(group->hyper, p->rows / matrix_count(group, p), p->cols);
+        size_t size =
+            group->optimizer->work_size(group->hyper, p->rows / optim_matrix_count(group, p), p->cols);
         if (size > most) most = size;
     }
     return most;
@@ -300,6 +300,9 @@ static bool any_observes(const Optim *optim) {
 
 /* In the tasks' order, so that no number of threads changes the sums. */
 static void sum_counted(Optim *optim) {
+    EACH_TENSOR(group, tensor, optim) memset(tensor->counted, 0, sizeof tensor->counted);
+    for (int i = 0; i < optim->task_count; i++)
+        for (int k = 0; k < COUNTS; k++) optim->tasks[i].tensor->counted[k] += optim->tasks[i].counted[k];
     for (OptimGroup *g = optim->groups; g < optim->groups + optim->group_count; g++) {
         double sum[COUNTS] = {0};
         for (int i = 0; i < optim->task_count; i++)

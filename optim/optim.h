@@ -31,6 +31,17 @@
 
 typedef struct Optimizer Optimizer;
 
+/* What `update` may count while group->measure; the framework adds up the pieces. */
+enum {
+    COUNT_SATURATED, /* coordinates, or singular values, in the sign regime */
+    COUNT_ALL,       /* of so many; saturated_frac = COUNT_SATURATED / COUNT_ALL if that is above zero */
+    COUNT_DUAL,      /* the piece's part of dual_progress */
+    COUNTS
+};
+
+/* What is mapped[MAPPED_IN], and [MAPPED_OUT]: the update before scale and learning rate. */
+enum { MAPPED_IN, MAPPED_OUT };
+
 /* One tensor as its optimizer sees it, at one step. */
 typedef struct OptimTensor {
     const Param *param;           /* name, role, shape, w, g; a step may use up g */
@@ -38,6 +49,12 @@ typedef struct OptimTensor {
     double weight_decay;          /* of this role */
     float *slot[OPTIM_MAX_SLOTS]; /* state arrays as declared, zero at first */
     double agreed;                /* for `agree` to leave to `update`: a norm, say; not saved */
+
+    /* for diagnostics */
+    double counted[COUNTS]; /* the pieces' counts of a step that is measured, added up */
+    /* NULL, or room (param_size) for what a method of singular values maps, and for what comes out: as muon.c
+     * leaves it, one of the tensor's matrices behind the other, transposed if they are tall. */
+    float *mapped[2];
 } OptimTensor;
 
 /* The tensors that share one optimizer and one set of hyper-parameters. */
@@ -61,14 +78,6 @@ typedef struct OptimGroup {
     double saturated_frac; /* share of coordinates or singular values still in the sign regime */
     double dual_progress;  /* V*(tau m) / tau, see temperature.h */
 } OptimGroup;
-
-/* What `update` may count while group->measure; the framework adds up the pieces. */
-enum {
-    COUNT_SATURATED, /* coordinates, or singular values, in the sign regime */
-    COUNT_ALL,       /* of so many; saturated_frac = COUNT_SATURATED / COUNT_ALL if that is above zero */
-    COUNT_DUAL,      /* the piece's part of dual_progress */
-    COUNTS
-};
 
 /* What a piece of work gets: its range, and room of its own. */
 typedef struct OptimPiece {
@@ -186,6 +195,9 @@ void optim_show(Optim *optim, OptimWeights which);
 
 /* Floats of a state array of a tensor. */
 size_t optim_slot_size(const OptimGroup *group, const Param *param, int slot);
+
+/* Matrices stacked in a tensor, as its optimizer sees them: param->split, or 1 where it takes a fused q|k|v whole. */
+int optim_matrix_count(const OptimGroup *group, const Param *param);
 
 /* For `agree`: the sum over a tensor of what `part` returns for [begin, end), on the group's threads, in an
  * order that does not depend on their number. */

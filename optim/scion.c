@@ -41,8 +41,9 @@ static const Field fields[] = {
     {0},
 };
 
-static void update_matrix(const Scion *h, const OptimTensor *tensor, const OptimPiece *piece) {
-    MuonMatrix x = muon_matrix(1, 0, tensor, piece);
+static void update_matrix(const OptimGroup *group, const OptimTensor *tensor, const OptimPiece *piece) {
+    const Scion *h = group->hyper;
+    MuonMatrix x = muon_input(group, tensor, piece);
     muon_polar(&h->muon, &x);
     for (size_t i = 0; i < piece->end - piece->begin; i++) x.X[i] *= (float)h->hidden_radius;
     muon_apply(&h->muon, tensor, piece, &x);
@@ -74,7 +75,7 @@ static void update(const OptimGroup *group, const OptimTensor *tensor, const Opt
     const Scion *h = group->hyper;
     muon_observe(group, tensor, piece);
     switch (tensor->param->role) {
-    case ROLE_MATRIX: update_matrix(h, tensor, piece); break;
+    case ROLE_MATRIX: update_matrix(group, tensor, piece); break;
     case ROLE_VECTOR: update_vector(h, tensor, piece); break;
     default: update_outer(h, tensor, piece);
     }

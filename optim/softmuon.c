@@ -12,6 +12,7 @@
  * Source: arXiv 2605.31371; preset `official` is its authors' code.
  */
 #include "core/denormals.h"
+#include "core/eigen.h"
 #include "core/memory.h"
 #include "optim/muon.h"
 #include "optim/temperature.h"

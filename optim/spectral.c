@@ -27,8 +27,8 @@
  */
 #include "optim/spectral.h"
 
+#include "core/eigen.h"
 #include "core/gemm.h"
-#include <lapacke.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -418,60 +418,12 @@ void soft_sign_coupled(double tau, int steps, float *X, int n, int m, float *wor
 
 /* ---- in double ---- */
 
-/* Room for LAPACK's dsyevd, and its results. */
-typedef struct Eigen {
-    double *A;      /* (n, n): the matrix, then its eigenvectors by rows */
-    double *values; /* n, increasing */
-    double *work;
-    lapack_int work_count, integer_count;
-    lapack_int *integers;
-} Eigen;
-
-static size_t eigen_doubles(size_t n) {
-    return n * n + n + (1 + 6 * n + 2 * n * n);
-}
-
-static Eigen eigen_create(size_t n, float *work) {
-    Eigen e = {.A = (double *)work, .integer_count = (lapack_int)(3 + 5 * n)};
-    e.values = e.A + n * n;
-    e.work = e.values + n;
-    e.work_count = (lapack_int)(1 + 6 * n + 2 * n * n);
-    e.integers = (lapack_int *)(e.A + eigen_doubles(n));
-    return e;
-}
-
-/* C's row-major lower triangle is Fortran's upper one. */
-static bool eigen_solve(Eigen *e, char job, int n) {
-    return LAPACKE_dsyevd_work(LAPACK_COL_MAJOR, job, 'U', n, e->A, n, e->values, e->work, e->work_count,
-                               e->integers, e->integer_count) == 0;
-}
-
-/* Lower triangle of X X^T. */
-static void gram_in_double(const float *X, int n, int m, double *G) {
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j <= i; j++) {
-            const float *x = X + (size_t)i * (size_t)m, *y = X + (size_t)j * (size_t)m;
-            double sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (int k = 0; k < m; k++) sum += (double)x[k] * y[k];
-            G[(size_t)i * (size_t)n + (size_t)j] = sum;
-        }
-}
-
-bool singular_values(const float *X, int n, int m, float *values, float *work) {
-    Eigen e = eigen_create((size_t)n, work);
-    gram_in_double(X, n, m, e.A);
-    if (!eigen_solve(&e, 'N', n)) return false;
-    for (int i = 0; i < n; i++) values[i] = (float)sqrt(fmax(0, e.values[i]));
-    return true;
-}
-
 /* Sylvester's law of inertia: X X^T - bound^2 I = L D L^T has as many positive D as X has singular values
  * above the bound. A pivot of zero is moved by a rounding error. */
 int singular_values_above(double bound, const float *X, int n, int m, float *work) {
     double *A = (double *)work, largest = bound * bound;
     int count = 0;
-    gram_in_double(X, n, m, A);
+    eigen_gram(X, n, m, A);
     for (int i = 0; i < n; i++) {
         double *diagonal = &A[(size_t)i * (size_t)n + (size_t)i];
         largest = fmax(largest, *diagonal);
@@ -496,8 +448,8 @@ int singular_values_above(double bound, const float *X, int n, int m, float *wor
 void spectral_map(double (*f)(double s, const void *context), const void *context, float *X, int n, int m,
                   float *work) {
     size_t size = (size_t)n * (size_t)n, columns = (size_t)m;
-    Eigen eigen = eigen_create((size_t)n, work);
-    gram_in_double(X, n, m, eigen.A);
+    Eigen eigen = eigen_create(n, work);
+    eigen_gram(X, n, m, eigen.A);
     bool ok = eigen_solve(&eigen, 'V', n);
     double smallest = 1e-6 * sqrt(fmax(0, eigen.values[n - 1]));
     if (ok && smallest == 0) return;
@@ -516,7 +468,6 @@ void spectral_map(double (*f)(double s, const void *context), const void *contex
 size_t spectral_work_size(int n, int m) {
     size_t rows = (size_t)n, square = round_up(rows * rows);
     size_t panel = gemm_work_size(PANELS * n > m + GEMM_NR ? PANELS * n : m + GEMM_NR);
-    size_t engine = 5 * square + panel, integers = 3 + 5 * rows, rotation = square + panel;
-    size_t eigen = 2 * eigen_doubles(rows) + (integers > rotation ? integers : rotation);
+    size_t engine = 5 * square + panel, eigen = eigen_work_size(n) + square + panel;
     return round_up(engine > eigen ? engine : eigen);
 }

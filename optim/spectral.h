@@ -1,5 +1,5 @@
 /* spectral.h: functions of a matrix that act on its singular values, M = P diag(s) Q^T -> P diag(f(s)) Q^T:
- * the polar factor (f = 1), the soft sign at a temperature, and the singular values themselves.
+ * the polar factor (f = 1) and the soft sign at a temperature. Singular values themselves: core/eigen.h.
  *
  * Everything works in place on X (n, m), row-major, n <= m (transpose a tall matrix first), in fp32, in the
  * caller's `work` of spectral_work_size(n, m) floats, 64-byte aligned, on the calling thread.
@@ -11,7 +11,6 @@
 #ifndef OPTIM_SPECTRAL_H
 #define OPTIM_SPECTRAL_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 /* Where the polynomials of Newton-Schulz iterations come from; they only approach the polar factor. */
@@ -39,10 +38,6 @@ void soft_sign_coupled(double tau, int steps, float *X, int n, int m, float *wor
  * Schulz. Fills X with NaN should LAPACK not converge. */
 void spectral_map(double (*f)(double s, const void *context), const void *context, float *X, int n, int m,
                   float *work);
-
-/* The n singular values, increasing, exact to about 1e-8 of the largest one: eigenvalues of X X^T in
- * double. About n^2 m + 4/3 n^3 double-precision flops. False if LAPACK does not converge. X is kept. */
-bool singular_values(const float *X, int n, int m, float *values, float *work);
 
 /* How many singular values are >= bound: n^2 m + n^3 / 3 double-precision flops. X is kept. */
 int singular_values_above(double bound, const float *X, int n, int m, float *work);

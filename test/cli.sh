@@ -420,12 +420,63 @@ the_second_process_in_a_run_folder_exits_and_writes_nothing() (
     is "$status" 75
 )
 
+# diagnosis RUN: diagnostics.jsonl without what a clock measured
+diagnosis() {
+    sed -E 's/,"cost_s":[^,}]*//' "$1/diagnostics.jsonl"
+}
+
+diagnostics_do_not_disturb_a_run() (
+    for name in softmuon sf_adamw softsignum; do
+        set -- optimizer.name=$name train.batch_size=2 train.grad_accum=2 log.every=3
+        does 0 train "$@" run.dir="blind/$name"
+        does 0 train "$@" run.dir="seen/$name" diagnostics.every=4 diagnostics.noise_every=7 diagnostics.noise_batches=3
+        absent "blind/$name/diagnostics.jsonl"
+        same_end "blind/$name" "seen/$name" 00000020
+        is "$(sed -E 's/.*"step":([0-9]*).*/\1/' "seen/$name/diagnostics.jsonl" | xargs)" "1 4 7 8 12 14 16 20"
+        is "$(grep -c noise_phi "seen/$name/diagnostics.jsonl")" 4 # 1, 7, 14, 20
+        lacks "seen/$name/diagnostics.jsonl" 'nan|inf[^"]'
+        is "$(figures "blind/$name" diagnostics_s)" ""
+        [ -n "$(figures "seen/$name" diagnostics_s)" ]
+    done
+    does 0 train run.dir=seen/norms diagnostics.every=1 diagnostics.spectra=false
+    is "$(figures seen/norms grad_norm | cut -c 1-7)" \
+        "$(sed -E 's/.*"cost_s":[^l]*l1[^l]*"grad_l2":([^,]*).*/\1/' seen/norms/diagnostics.jsonl | cut -c 1-7)"
+    lacks seen/norms/diagnostics.jsonl 'nuclear|spectral|sigma'
+)
+
+diagnostics_have_the_same_bytes_for_any_threads_and_micro_batches() (
+    set -- model.n_embd=192 model.n_layer=1 train.steps=3 optimizer.name=softmuon optimizer.alpha_sign=0.4 \
+        diagnostics.every=1 diagnostics.noise_every=3 diagnostics.noise_batches=3 schedule.warmup_steps=0
+    for threads in 1 2 3 7; do
+        does 0 train "$@" run.dir="threads/$threads" train.threads=$threads train.batch_size=$((threads % 2 + 1)) \
+            train.grad_accum=$((2 - threads % 2))
+        diagnosis threads/1 >"$work/lines"
+        diagnosis "threads/$threads" | cmp "$work/lines" -
+    done
+)
+
+noise_is_drawn_by_seed_and_step_alone() (
+    phis() { sed -nE 's/.*"grad_density":[^,]*,"noise_phi":([^,]*),"weight_norm.*"noise_batches.*/\1/p' "$1/diagnostics.jsonl"; }
+    set -- optimizer.lr=0 diagnostics.noise_every=10 diagnostics.noise_batches=4
+    does 0 train "$@" run.dir=phi/a
+    does 0 train "$@" run.dir=phi/b optimizer.name=lion diagnostics.every=3
+    does 0 train "$@" run.dir=phi/c train.seed=2
+    is "$(phis phi/a | wc -l)" 3
+    is "$(phis phi/a | sort -u | wc -l)" 3 # other batches at each step, for weights that stay
+    is "$(phis phi/a)" "$(phis phi/b)"
+    if [ "$(phis phi/a)" = "$(phis phi/c)" ]; then is "seed 2" "other noise"; fi
+)
+
 # ---- checkpoints -------------------------------------------------------------------------------------------------
 
 # same_end RUN RUN STEP: curves, samples, weights and state are the same bytes
 same_end() {
     same_curves "$1" "$2"
     cmp "$1/samples.txt" "$2/samples.txt"
+    if [ -e "$1/diagnostics.jsonl" ] && [ -e "$2/diagnostics.jsonl" ]; then
+        diagnosis "$1" >"$work/lines"
+        diagnosis "$2" | cmp "$work/lines" -
+    fi
     for file in model optimizer; do
         cmp "$1/checkpoints/step_$3/$file.safetensors" "$2/checkpoints/step_$3/$file.safetensors"
     done
@@ -447,7 +498,8 @@ last_step() { # RUN
 every_optimizer_goes_on_from_every_step() (
     mkdir every
     for name in $("$bin/train_gpt" --list-optimizers | sed -nE 's/^([a-z_0-9]+) .*/\1/p'); do
-        set -- optimizer.name="$name" train.steps=4 eval.every=2 log.every=3 train.grad_accum=2
+        set -- optimizer.name="$name" train.steps=4 eval.every=2 log.every=3 train.grad_accum=2 diagnostics.every=2 \
+            diagnostics.noise_every=3 diagnostics.noise_batches=2
         if "$bin/train_gpt" --describe "$name" | grep -q alpha_sign; then set -- "$@" optimizer.alpha_sign=0.5; fi
         does 0 train "$@" run.dir="every/$name" checkpoint.every=1 checkpoint.keep_last=9
         for step in 1 2 3; do
@@ -455,6 +507,7 @@ every_optimizer_goes_on_from_every_step() (
             does 0 train "$@" run.dir="every/$name.$step" train.threads=$((step % 3 + 1)) train.resume=must
             has "$work/out" "continuing from every/$name.$step/checkpoints/step_0000000$step"
             same_end "every/$name" "every/$name.$step" 00000004
+            [ -s "every/$name.$step/diagnostics.jsonl" ]
         done
     done
     [ -d every/softmuon.3 ]
@@ -463,7 +516,8 @@ every_optimizer_goes_on_from_every_step() (
 a_run_that_is_stopped_and_killed_anywhere_ends_as_if_it_had_not_been() (
     sed 's/"adamw"/"softsignum", "alpha_sign": 0.5/' tiny.json >broken.json
     set -- train.steps=80 train.batch_size=3 train.grad_accum=3 log.every=7 eval.every=10 sample.every=15 \
-        sample.tokens=200 eval.tokens=4096 checkpoint.every=9
+        sample.tokens=200 eval.tokens=4096 checkpoint.every=9 diagnostics.every=6 diagnostics.noise_every=20 \
+        diagnostics.noise_batches=5
     does 0 "$bin/train_gpt" broken.json run.dir=whole "$@"
     stops=0
     ended=1
@@ -764,7 +818,9 @@ a_run_folder_that_cannot_be_written_is_refused() (
 the_plan_of_memory_is_within_5_percent_of_the_peak() (
     ldd "$bin/train_gpt" | grep -q libasan && return 0 # which takes as much again
     for words in "optimizer.name=adamw train.batch_size=24" "optimizer.name=softmuon optimizer.alpha_sign=0.5 model.n_embd=256" \
-        "optimizer.name=soap model.n_embd=192 train.grad_accum=2" "optimizer.name=sf_adamw model.n_layer=12"; do
+        "optimizer.name=soap model.n_embd=192 train.grad_accum=2" "optimizer.name=sf_adamw model.n_layer=12" \
+        "optimizer.name=muon diagnostics.every=1" \
+        "optimizer.name=signum model.n_embd=256 diagnostics.noise_every=1 diagnostics.noise_batches=2"; do
         # shellcheck disable=SC2086
         set -- model.n_embd=128 model.n_head=2 model.n_layer=6 model.block_size=32 train.steps=2 schedule.warmup_steps=0 \
             train.batch_size=8 checkpoint.every=1 sample.every=1 $words

@@ -29,7 +29,7 @@ typedef struct World {
     Optim optim;
     CheckpointWriter writer;
     char run[128];
-    int log_fds[2];
+    int log_fds[CHECKPOINT_LOGS];
 } World;
 
 static Error err;
@@ -63,7 +63,7 @@ static void open_writer(World *w, const char *run) {
     SafeTensors image;
     snprintf(w->run, sizeof w->run, "%s/%s", dir, run);
     mkdir(w->run, 0777);
-    for (int i = 0; i < 2; i++) w->log_fds[i] = open(in_dir("log"), O_WRONLY | O_CREAT | O_APPEND, 0666);
+    for (int i = 0; i < CHECKPOINT_LOGS; i++) w->log_fds[i] = open(in_dir("log"), O_WRONLY | O_CREAT | O_APPEND, 0666);
     MUST(gpt2_file_layout(&image, &w->model, &err));
     MUST(checkpoint_open(&w->writer, w->run, &KEEP, &image, gpt2_file_config_text(&w->model.config),
                          &w->optim, &err));
@@ -71,7 +71,7 @@ static void open_writer(World *w, const char *run) {
 
 static void tear_down(World *w) {
     checkpoint_close(&w->writer);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < CHECKPOINT_LOGS; i++)
         if (w->log_fds[i] > 0) close(w->log_fds[i]);
     optim_free(&w->optim);
     gpt2_free(&w->model);

@@ -303,7 +303,7 @@ static void control_characters_should_not_reach_the_terminal(void **state) {
     (void)state;
     refused_with(
         WITH("\"\\u001b[2Jx\":{}"),
-        "?[2Jx: unknown key; known here: optimizer, model, data, schedule, train, eval, sample, log, "
+        "?[2Jx: unknown key; known here: optimizer, model, data, schedule, train, eval, sample, log, diagnostics, "
         "checkpoint, run");
 }
 

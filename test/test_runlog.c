@@ -450,7 +450,7 @@ static void closing_twice_or_after_a_failure_should_be_harmless(void **state) {
 
 static int create(void **state) {
     (void)state;
-    run.lock_fd = run.metrics_fd = run.samples_fd = -1;
+    run.lock_fd = run.metrics_fd = run.samples_fd = run.diagnostics_fd = -1;
     if (!mkdtemp(folder)) return -1;
     snprintf(dir, sizeof dir, "%s/small.json", folder);
     FILE *file = fopen(dir, "w");

@@ -1,4 +1,5 @@
 /* test_spectral.c: maps of singular values against double-precision SVDs. */
+#include "core/eigen.h"
 #include "core/rng.h"
 #include "optim/spectral.h"
 #include "test/golden.h"

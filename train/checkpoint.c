@@ -175,6 +175,11 @@ static const Field STATE_FIELDS[] = {
     {"samples_bytes", FIELD_INT,  offsetof(CheckpointState, log.samples_bytes), "0", "[0,9e15]", ""},
     {"best_val_step", FIELD_INT,  offsetof(CheckpointState, log.best_val_step), "0", "[0,1e15]", ""},
     {0}};
+
+/* Those that a checkpoint of an earlier version may lack: then they are at their default. */
+static const Field LATER_FIELDS[] = {
+    {"diagnostics_bytes", FIELD_INT, offsetof(CheckpointState, log.diagnostics_bytes), "0", "[0,9e15]", ""},
+    {0}};
 /* clang-format on */
 
 /* A number that reads back to the same bits; what JSON has no number for becomes text. */
@@ -201,6 +206,8 @@ static bool add_state(cJSON *root, const CheckpointState *state) {
     bool ok = true;
     for (const Field *f = STATE_FIELDS; f->name; f++)
         ok = ok && cJSON_AddRawToObject(root, f->name, field_text(f, state, text, sizeof text));
+    for (const Field *f = LATER_FIELDS; f->name; f++)
+        ok = ok && cJSON_AddRawToObject(root, f->name, field_text(f, state, text, sizeof text));
     if (state->spikes.count > 0) ok = ok && spike_add_json(root, "spikes", &state->spikes);
     return ok && cJSON_AddStringToObject(root, "data", state->data) &&
            add_exact(root, "best_val_loss", state->log.best_val_loss) &&
@@ -222,6 +229,8 @@ static bool get_state(const cJSON *root, CheckpointState *state) {
     const char *data = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "data"));
     for (const Field *f = STATE_FIELDS; f->name; f++)
         if (!get_field(root, f, state)) return false;
+    for (const Field *f = LATER_FIELDS; f->name; f++)
+        if (cJSON_HasObjectItem(root, f->name) && !get_field(root, f, state)) return false;
     if (!data || strlen(data) >= sizeof state->data || state->step > state->total_steps) return false;
     strcpy(state->data, data);
     return spike_get_json(root, "spikes", &state->spikes) &&
@@ -504,8 +513,9 @@ static bool verify(const char *dir, const Content *files, int count, Error *err)
 /* From nothing to a whole checkpoint under a temporary name. */
 static bool write_files(const CheckpointWriter *w, const char *dir, Content files[FILE_COUNT + 1],
                         Error *err) {
-    for (int i = 0; i < 2; i++)
-        if (fsync(w->log_fds[i]) != 0) return fail_io(err, w->dir, "be written: the run's log");
+    for (int i = 0; i < CHECKPOINT_LOGS; i++)
+        if (w->log_fds[i] >= 0 && fsync(w->log_fds[i]) != 0)
+            return fail_io(err, w->dir, "be written: the run's log");
     if (mkdir(dir, 0777) != 0) return fail_io(err, dir, "be created");
     for (Content *f = files; f < files + FILE_COUNT; f++)
         if (!write_file(dir, f, err)) return false;
@@ -602,7 +612,7 @@ bool checkpoint_open(CheckpointWriter *w, const char *run_dir, const CheckpointS
 }
 
 bool checkpoint_save(CheckpointWriter *w, const CheckpointState *state, const char *config_json,
-                     const Optim *optim, const int log_fds[2], Error *err) {
+                     const Optim *optim, const int log_fds[CHECKPOINT_LOGS], Error *err) {
     const SafeTensor *bad = find_nonfinite(&w->model, optim->threads);
     if (bad)
         return error_set(err, ERR_DIVERGED,
@@ -843,7 +853,8 @@ static bool must_stay(const char *key) {
                                             "run.dir",       "log.every",    "eval.every"};
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
         if (strcmp(key, free_keys[i]) == 0) return false;
-    return strncmp(key, "checkpoint.", 11) != 0 && strncmp(key, "sample.", 7) != 0;
+    return strncmp(key, "checkpoint.", 11) != 0 && strncmp(key, "sample.", 7) != 0 &&
+           strncmp(key, "diagnostics.", 12) != 0;
 }
 
 /* What a branch changes in the method; that it is a branch is known. */

@@ -55,6 +55,8 @@ typedef struct CheckpointState {
 
 /* ---- writing -------------------------------------------------------------------------------------- */
 
+enum { CHECKPOINT_LOGS = 3 };
+
 typedef struct CheckpointWriter {
     char dir[1100]; /* <run>/checkpoints */
     CheckpointSection keep;
@@ -69,7 +71,7 @@ typedef struct CheckpointWriter {
     pthread_t thread;
     struct cJSON *manifest;
     int64_t step, best_step;
-    int log_fds[2];
+    int log_fds[CHECKPOINT_LOGS];
     Error err;
 } CheckpointWriter;
 
@@ -80,10 +82,10 @@ bool checkpoint_open(CheckpointWriter *w, const char *run_dir, const CheckpointS
                      SafeTensors *model, char *config_text, const Optim *optim, Error *err);
 
 /* Copies the optimizer's state and begins to write a checkpoint; the caller has filled writer.model, after
- * checkpoint_wait. ERR_DIVERGED, and nothing is written, when a weight is not finite. log_fds: metrics and
- * samples, to be synced first: they must not be shorter than the state says. */
+ * checkpoint_wait. ERR_DIVERGED, and nothing is written, when a weight is not finite. log_fds: metrics,
+ * samples and diagnostics (-1: none), to be synced first: they must not be shorter than the state says. */
 bool checkpoint_save(CheckpointWriter *w, const CheckpointState *state, const char *config_json,
-                     const Optim *optim, const int log_fds[2], Error *err);
+                     const Optim *optim, const int log_fds[CHECKPOINT_LOGS], Error *err);
 
 /* Would checkpoint_wait return at once, with news? */
 bool checkpoint_has_ended(const CheckpointWriter *w);

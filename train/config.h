@@ -83,6 +83,12 @@ typedef struct CheckpointSection {
     char keep_steps[FIELD_TEXT_MAX]; /* "300,700"; "" = none */
 } CheckpointSection;
 
+typedef struct DiagnosticsSection {
+    int64_t every; /* steps; 0 = only with noise */
+    int64_t noise_every, noise_batches;
+    bool spectra;
+} DiagnosticsSection;
+
 typedef struct RunSection {
     char dir[FIELD_TEXT_MAX]; /* never empty after config_load: by default runs/<name of the config file> */
 } RunSection;
@@ -111,6 +117,7 @@ typedef struct Config {
     EvalSection eval;
     SampleSection sample;
     LogSection log;
+    DiagnosticsSection diagnostics;
     CheckpointSection checkpoint;
     RunSection run;
     OptimizerChoice chosen[2 + ROLE_COUNT]; /* "optimizer", its "aux", and each role that names its own */

@@ -17,7 +17,7 @@ void plan_count_params(Plan *plan, const Param *params, int count) {
 
 static size_t total_bytes(const Plan *plan) {
     return plan->param_bytes + plan->optimizer_bytes + plan->activation_bytes + plan->checkpoint_bytes +
-           plan->program_bytes;
+           plan->diagnostics_bytes + plan->program_bytes;
 }
 
 static int64_t total_params(const Plan *plan) {
@@ -63,10 +63,11 @@ void plan_print(FILE *out, const Plan *plan, const Config *config) {
     }
     fprintf(out,
             "\nmemory       %.1f MB: weights and gradients %.1f, optimizer %.1f, activations %.1f,\n"
-            "             copy for checkpoints %.1f, program %.1f\n",
+            "             copy for checkpoints %.1f, diagnostics %.1f, program %.1f\n",
             (double)total_bytes(plan) / 1e6, (double)plan->param_bytes / 1e6,
             (double)plan->optimizer_bytes / 1e6, (double)plan->activation_bytes / 1e6,
-            (double)plan->checkpoint_bytes / 1e6, (double)plan->program_bytes / 1e6);
+            (double)plan->checkpoint_bytes / 1e6, (double)plan->diagnostics_bytes / 1e6,
+            (double)plan->program_bytes / 1e6);
     double step_tokens = (double)plan->tokens_a_step, steps = (double)plan->total_steps;
     fprintf(out, "compute      %.3g FLOPs a token, %.3g a step, %.3g in all (without the optimizer)\n",
             plan->flops_a_token, plan->flops_a_token * step_tokens,

@@ -13,6 +13,7 @@ typedef struct Plan {
     size_t param_bytes; /* weights and gradients */
     size_t optimizer_bytes, activation_bytes;
     size_t checkpoint_bytes; /* of the copy that is being written */
+    size_t diagnostics_bytes;
     size_t program_bytes; /* code, libraries, batches */
     int64_t role_params[ROLE_COUNT];
     int role_tensors[ROLE_COUNT];

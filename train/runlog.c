@@ -50,6 +50,7 @@ const StepFigure STEP_FIGURES[] = {
     {"backward_s", offsetof(StepRecord, backward_s), true},
     {"optimizer_s", offsetof(StepRecord, optimizer_s), true},
     {"eval_s", offsetof(StepRecord, eval_s), true},
+    {"diagnostics_s", offsetof(StepRecord, diagnostics_s), true},
     {"skipped", offsetof(StepRecord, skipped), true},
     {"rollbacks", offsetof(StepRecord, rollbacks), false},
     {"temperature", offsetof(StepRecord, temperature), false},
@@ -146,12 +147,11 @@ static bool write_json(const RunLog *log, const char *name, cJSON *object, bool 
     return done;
 }
 
-static int open_append(const RunLog *log, const char *name, Error *err) {
+static bool open_append(const RunLog *log, const char *name, int *fd, Error *err) {
     char path[1152];
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (fd < 0) fail(err, path, "be written");
-    return fd;
+    *fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    return *fd >= 0 || fail(err, path, "be written");
 }
 
 /* -------------------------------------------------------------------------------------------------
@@ -329,13 +329,23 @@ static bool write_config(const RunLog *log, const Config *config, Error *err) {
     return done;
 }
 
-static bool open_files(RunLog *log, Error *err) {
-    return (log->samples_fd = open_append(log, "samples.txt", err)) >= 0 &&
-           (log->metrics_fd = open_append(log, "metrics.jsonl", err)) >= 0;
+/* Is there, or shall there be, a diagnostics.jsonl? One of a process that did diagnose must be cut back too. */
+static bool has_diagnostics(const RunLog *log, const Config *config, int64_t bytes) {
+    char path[1152];
+    snprintf(path, sizeof path, "%s/diagnostics.jsonl", log->dir);
+    return config->diagnostics.every > 0 || config->diagnostics.noise_every > 0 || bytes > 0 ||
+           access(path, F_OK) == 0;
+}
+
+static bool open_files(RunLog *log, const Config *config, int64_t diagnostics_bytes, Error *err) {
+    return open_append(log, "samples.txt", &log->samples_fd, err) &&
+           (!has_diagnostics(log, config, diagnostics_bytes) ||
+            open_append(log, "diagnostics.jsonl", &log->diagnostics_fd, err)) &&
+           open_append(log, "metrics.jsonl", &log->metrics_fd, err);
 }
 
 static void close_files(RunLog *log) {
-    int *fds[] = {&log->metrics_fd, &log->samples_fd};
+    int *fds[] = {&log->metrics_fd, &log->samples_fd, &log->diagnostics_fd};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
         if (*fds[i] >= 0) close(*fds[i]);
         *fds[i] = -1;
@@ -343,7 +353,8 @@ static void close_files(RunLog *log) {
 }
 
 bool runlog_lock(RunLog *log, const char *run_dir, Error *err) {
-    *log = (RunLog){.lock_fd = -1, .metrics_fd = -1, .samples_fd = -1, .best_val_loss = NAN};
+    *log = (RunLog){
+        .lock_fd = -1, .metrics_fd = -1, .samples_fd = -1, .diagnostics_fd = -1, .best_val_loss = NAN};
     log->last = step_record_empty();
     size_t length = strlen(run_dir);
     while (length > 1 && run_dir[length - 1] == '/') length--;
@@ -366,7 +377,7 @@ static bool clear_dir(RunLog *log, Error *err) {
 
 bool runlog_begin(RunLog *log, const Config *config, const char *command_line, int threads, Error *err) {
     if (clear_dir(log, err) && write_config(log, config, err) &&
-        begin_machine(log, command_line, threads, err) && open_files(log, err))
+        begin_machine(log, command_line, threads, err) && open_files(log, config, 0, err))
         return true;
     runlog_close(log);
     return false;
@@ -392,11 +403,13 @@ bool runlog_is_unfinished(const RunLog *log) {
 }
 
 bool runlog_mark(const RunLog *log, RunLogMark *mark, Error *err) {
-    struct stat metrics, samples;
-    if (fstat(log->metrics_fd, &metrics) != 0 || fstat(log->samples_fd, &samples) != 0)
+    struct stat metrics, samples, diagnostics = {0};
+    if (fstat(log->metrics_fd, &metrics) != 0 || fstat(log->samples_fd, &samples) != 0 ||
+        (log->diagnostics_fd >= 0 && fstat(log->diagnostics_fd, &diagnostics) != 0))
         return fail(err, log->dir, "be read");
     *mark = (RunLogMark){.metrics_bytes = metrics.st_size,
                          .samples_bytes = samples.st_size,
+                         .diagnostics_bytes = diagnostics.st_size,
                          .last = log->last,
                          .best_val_loss = log->best_val_loss,
                          .best_val_step = log->best_val_step};
@@ -423,9 +436,11 @@ bool runlog_continue(RunLog *log, const Config *config, const char *command_line
     log->best_val_loss = mark->best_val_loss;
     log->best_val_step = mark->best_val_step;
     close_files(log); /* a run that goes back does this again */
-    bool done = open_files(log, err) &&
+    bool done = open_files(log, config, mark->diagnostics_bytes, err) &&
                 cut(log, log->metrics_fd, "metrics.jsonl", mark->metrics_bytes, err) &&
                 cut(log, log->samples_fd, "samples.txt", mark->samples_bytes, err) &&
+                (log->diagnostics_fd < 0 ||
+                 cut(log, log->diagnostics_fd, "diagnostics.jsonl", mark->diagnostics_bytes, err)) &&
                 write_config(log, config, err) && continue_machine(log, command_line, threads, step, err) &&
                 (unlink(summary) == 0 || errno == ENOENT || fail(err, summary, "be removed"));
     if (!done) close_files(log);
@@ -450,16 +465,25 @@ static void remember(RunLog *log, StepRecord record) {
     }
 }
 
+static bool append_line(const RunLog *log, int fd, const char *what, const char *line, size_t length,
+                        Error *err) {
+    off_t end = lseek(fd, 0, SEEK_END);
+    if (write_all(fd, line, length)) return true;
+    fail(err, log->dir, what);
+    if (end >= 0 && ftruncate(fd, end) != 0) return false; /* half a line stays; it is told */
+    return false;
+}
+
 bool runlog_step(RunLog *log, const StepRecord *record, Error *err) {
     char line[STEP_RECORD_TEXT_SIZE + 1];
     size_t n = strlen(step_record_text(record, line));
     line[n++] = '\n';
     remember(log, *record);
-    off_t end = lseek(log->metrics_fd, 0, SEEK_END);
-    if (write_all(log->metrics_fd, line, n)) return true;
-    fail(err, log->dir, "take a line of metrics.jsonl");
-    if (end >= 0 && ftruncate(log->metrics_fd, end) != 0) return false; /* half a line stays; it is told */
-    return false;
+    return append_line(log, log->metrics_fd, "take a line of metrics.jsonl", line, n, err);
+}
+
+bool runlog_diagnosis(RunLog *log, const char *line, size_t length, Error *err) {
+    return append_line(log, log->diagnostics_fd, "take a line of diagnostics.jsonl", line, length, err);
 }
 
 bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, Error *err) {
@@ -472,7 +496,8 @@ bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, E
 
 bool runlog_finish(RunLog *log, const char *outcome, Error *err) {
     const StepRecord *last = &log->last;
-    double training_s = last->time_s - (isnan(last->eval_s) ? 0 : last->eval_s);
+    double diagnostics_s = isnan(last->diagnostics_s) ? 0 : last->diagnostics_s;
+    double training_s = last->time_s - (isnan(last->eval_s) ? 0 : last->eval_s) - diagnostics_s;
     cJSON *s = cJSON_CreateObject();
     bool complete =
         s && cJSON_AddBoolToObject(s, "finished", strcmp(outcome, "finished") == 0) &&
@@ -485,6 +510,7 @@ bool runlog_finish(RunLog *log, const char *outcome, Error *err) {
         add_number(s, "tokens_per_s", (double)last->tokens / training_s) &&
         add_number(s, "forward_s", last->forward_s) && add_number(s, "backward_s", last->backward_s) &&
         add_number(s, "optimizer_s", last->optimizer_s) && add_number(s, "eval_s", last->eval_s) &&
+        add_number(s, "diagnostics_s", last->diagnostics_s) &&
         add_number(s, "peak_memory_bytes", (double)memory_peak());
     return write_json(log, "summary.json", s, complete, err);
 }

@@ -3,6 +3,7 @@
  *     machine.json    command line, start time, compiler, flags, commit, CPU, threads, memory, libraries
  *     metrics.jsonl   one JSON object a line, see StepRecord; a line is there whole or not at all
  *     samples.txt     generated text
+ *     diagnostics.jsonl   one object a diagnosed step, see diagnostics.h; only in runs that ask for it
  *     summary.json    written last, when the run ends: outcome, final and best validation loss, times
  *     checkpoints/    to go on from, see checkpoint.h
  *     lock            held (flock) by the process that writes here
@@ -34,6 +35,7 @@ typedef struct StepRecord {
     double flops;                 /* "flops": of the model's passes over these tokens; not the optimizer's */
     double forward_s, backward_s; /* "forward_s", ...: seconds since the line before */
     double optimizer_s, eval_s;
+    double diagnostics_s; /* "diagnostics_s": absent where nothing was diagnosed */
     double skipped,
         rollbacks; /* "skipped": updates left out since the line before; "rollbacks": of the run so far, at the
                                   first line behind one */
@@ -65,7 +67,8 @@ typedef struct RunLog {
     char dir[1024];
     char moved_to[1056]; /* where an earlier run in `dir` was moved, or "" */
     int lock_fd, metrics_fd, samples_fd;
-    StepRecord last; /* last known value of every figure; times summed over the run */
+    int diagnostics_fd; /* -1: the run has none */
+    StepRecord last;    /* last known value of every figure; times summed over the run */
     double best_val_loss;
     int64_t best_val_step;
 } RunLog;
@@ -73,7 +76,7 @@ typedef struct RunLog {
 /* How far a log has come. A run that goes on from a checkpoint goes on from here; what was written behind
  * it will be written again. */
 typedef struct RunLogMark {
-    int64_t metrics_bytes, samples_bytes;
+    int64_t metrics_bytes, samples_bytes, diagnostics_bytes;
     StepRecord last;
     double best_val_loss;
     int64_t best_val_step;
@@ -105,12 +108,15 @@ const char *runlog_build(void);
 /* Appends a line to metrics.jsonl with a single write. */
 bool runlog_step(RunLog *log, const StepRecord *record, Error *err);
 
+/* Appends a line, newline included, to diagnostics.jsonl in the same way. */
+bool runlog_diagnosis(RunLog *log, const char *line, size_t length, Error *err);
+
 /* Appends generated text, any bytes, to samples.txt. */
 bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, Error *err);
 
 /* Writes summary.json, whole or not at all: finished, outcome, steps, tokens, time_s, final_train_loss,
- * final_val_loss, best_val_loss, best_val_step, tokens_per_s (evaluation not counted), forward_s,
- * backward_s, optimizer_s and eval_s over the run; null where nothing was measured. outcome: "finished",
+ * final_val_loss, best_val_loss, best_val_step, tokens_per_s (evaluation and diagnostics not counted), forward_s,
+ * backward_s, optimizer_s, eval_s and diagnostics_s over the run; null where nothing was measured. outcome: "finished",
  * "stopped", "diverged" or "failed"; only the first is "finished": true there. */
 bool runlog_finish(RunLog *log, const char *outcome, Error *err);
 

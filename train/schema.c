@@ -75,6 +75,17 @@ static const Field sample_fields[] = {
 static const Field log_fields[] = {
     KEY(INT, LogSection, every, "10", "[1,1e15]", "steps between lines of metrics.jsonl"), {0}};
 
+static const Field diagnostics_fields[] = {
+    KEY(INT, DiagnosticsSection, every, "0", "[0,1e15]",
+        "steps between lines of diagnostics.jsonl; the first update and the last step have one too; 0 = none"),
+    KEY(INT, DiagnosticsSection, noise_every, "0", "[0,1e15]",
+        "steps between lines that also measure the gradient's noise, the first and last among them; 0 = never"),
+    KEY(INT, DiagnosticsSection, noise_batches, "128", "[2,1e6]",
+        "batches whose gradients that takes: each costs the gradient of a step"),
+    KEY(BOOL, DiagnosticsSection, spectra, "true", "",
+        "singular values too: nuclear norms, spectral norms of updates, spectra before and after Muon's kind of map"),
+    {0}};
+
 static const Field checkpoint_fields[] = {
     KEY(BOOL, CheckpointSection, save, "true", "",
         "save what is needed to go on: when a signal stops the run, at its end, and as often as below"),
@@ -101,6 +112,8 @@ const Section CONFIG_SECTIONS[] = {
     {"eval", offsetof(Config, eval), eval_fields, "validation"},
     {"sample", offsetof(Config, sample), sample_fields, "generated text"},
     {"log", offsetof(Config, log), log_fields, "metrics"},
+    {"diagnostics", offsetof(Config, diagnostics), diagnostics_fields,
+     "figures that say why (docs/diagnostics.md)"},
     {"checkpoint", offsetof(Config, checkpoint), checkpoint_fields,
      "what is saved to go on with, and what stays"},
     {"run", offsetof(Config, run), run_fields, "where the run is written"},
