@@ -36,10 +36,10 @@ endif
 say     = $(if $(V),,@echo "  $(1)	$@";)
 
 # ---- programs ------------------------------------------------------------------------------------------------
-PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb optim_replay toy
+PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb optim_replay toy study
 BINARIES = $(PROGRAMS:%=$(OUT)/bin/%) $(OUT)/bin/bench $(OUT)/bin/bench_optim
 MAINS    = train_gpt.c data/prepare.c scripts/compare.c scripts/gpt2_check.c scripts/extract_rdb.c \
-           scripts/optim_replay.c scripts/toy.c scripts/bench.c scripts/bench_optim.c
+           scripts/optim_replay.c scripts/toy.c scripts/study.c scripts/bench.c scripts/bench_optim.c
 LIB_OBJ  = $(patsubst %.c,$(OUT)/%.o,$(filter-out $(MAINS),$(wildcard core/*.c model/*.c optim/*.c data/*.c train/*.c)))
 LIB      = $(OUT)/libtrain_gpt.a
 TESTS    = $(patsubst test/%.c,$(OUT)/bin/%,$(wildcard test/test_*.c))
@@ -61,6 +61,7 @@ $(OUT)/bin/gpt2_check:  $(OUT)/scripts/gpt2_check.o
 $(OUT)/bin/extract_rdb: $(OUT)/scripts/extract_rdb.o
 $(OUT)/bin/optim_replay: $(OUT)/scripts/optim_replay.o
 $(OUT)/bin/toy:         $(OUT)/scripts/toy.o
+$(OUT)/bin/study:       $(OUT)/scripts/study.o
 $(OUT)/bin/bench:       $(OUT)/scripts/bench.o
 $(OUT)/bin/bench_optim: $(OUT)/scripts/bench_optim.o
 $(TESTS): $(OUT)/bin/%: $(OUT)/test/%.o

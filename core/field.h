@@ -27,7 +27,7 @@ typedef enum {
 
 typedef struct Field {
     const char *name;
-    FieldType type;
+    FieldType type;            /* 0: only declared here, read by hand */
     size_t offset;             /* of the member in its struct */
     const char *default_value; /* as text; must pass its own range */
     const char *range;         /* numbers: an interval, "[0,1)", "(0,inf)", "" = any; choices: "a|b|c" */
