@@ -87,6 +87,7 @@ $(OUT)/%.o: %.c $(OUT)/flags
 
 # The run log records flags and commit; `stamp` files change only when what they hold does.
 $(OUT)/train/runlog.o $(OUT)/scripts/bench.o: $(OUT)/commit
+$(OUT)/train/report_page.o: $(wildcard report/*)
 $(OUT)/scripts/bench.o: CFLAGS += -DTRAIN_GPT_COMMIT='"$(COMMIT)"'
 $(OUT)/train/runlog.o: CFLAGS += -DTRAIN_GPT_CFLAGS='"$(strip $(MODE) $(FP))"' -DTRAIN_GPT_COMMIT='"$(COMMIT)"'
 COMMIT = $(shell git describe --always --dirty --abbrev=12 2>/dev/null)

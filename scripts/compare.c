@@ -3,9 +3,12 @@
  *
  *     ./compare runs/adamw runs/muon runs/softmuon
  *     ./compare --target 3.5 --x time runs/?*
+ *     ./compare --html report.html runs/?*
  */
 #include "train/chart.h"
 #include "train/progress.h"
+#include "train/report.h"
+#include "train/run_group.h"
 #include "train/run_reader.h"
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -17,10 +20,13 @@
 
 enum { CHART_ROWS = 18, RUNS_MAX = 200 };
 
+static const double LEVEL = 0.05; /* of verdicts */
+
 typedef struct Options {
     double target; /* NAN: none */
     RunAxis by;
     bool train;
+    const char *html; /* the report's path; NULL: none */
     char **dirs;
     int count;
 } Options;
@@ -38,13 +44,14 @@ static const char *const axis_names[] = {
 /* ----------------------------------------------------------------------------------------- command line */
 
 static void print_usage(FILE *out) {
-    fputs("usage: compare [--target LOSS] [--train] [--x step|tokens|time] RUN...\n"
+    fputs("usage: compare [--target LOSS] [--train] [--x step|tokens|time] [--html FILE] RUN...\n"
           "Compares runs: a table sorted by final validation loss, a chart, and how the configs differ.\n"
           "  RUN              a run directory, such as runs/adamw\n"
           "  --target LOSS    also how many steps, tokens and seconds each run took to reach this "
           "validation loss\n"
           "  --train          draw the training loss (smoothed) instead of the validation loss\n"
           "  --x AXIS         draw over steps (default), tokens, or time in seconds\n"
+          "  --html FILE      also write a report for a browser: one file that needs no network\n"
           "The chart uses color in a terminal (NO_COLOR=1 turns it off) and is as wide as the terminal.\n",
           out);
 }
@@ -65,6 +72,11 @@ static bool parse_axis(const char *text, RunAxis *by, Error *err) {
     return true;
 }
 
+static bool parse_html(const char *text, const char **path, Error *err) {
+    *path = text;
+    return (text && *text) || error_set(err, ERR_CONFIG, "--html needs a file to write, such as report.html");
+}
+
 /* Moves the runs to the front of argv. */
 static bool parse_options(Options *o, int argc, char **argv, Error *err) {
     *o = (Options){.target = NAN, .dirs = argv};
@@ -74,6 +86,7 @@ static bool parse_options(Options *o, int argc, char **argv, Error *err) {
         if (!strcmp(word, "--target")) ok = parse_target(argv[++i], &o->target, err);
         else if (!strcmp(word, "--x")) ok = parse_axis(argv[++i], &o->by, err);
         else if (!strcmp(word, "--train")) o->train = true;
+        else if (!strcmp(word, "--html")) ok = parse_html(argv[++i], &o->html, err);
         else if (word[0] == '-')
             ok = error_set(err, ERR_CONFIG, "unknown option %s. Type ./compare --help", word);
         else o->dirs[o->count++] = argv[i];
@@ -355,6 +368,22 @@ static bool print_differences(const Entry *entries, int count, const ChartStyle 
     return true;
 }
 
+/* ---------------------------------------------------------------------------------------------- report */
+
+static bool write_report(const Entry *entries, const Options *o, Error *err) {
+    static Run runs[RUNS_MAX]; /* borrowed */
+    StudyIndex index;
+    StudySummary summary = {0};
+    for (int i = 0; i < o->count; i++) runs[i] = entries[i].run;
+    if (!run_group(&index, runs, o->count, err)) return false;
+    ReportSource source = {&index, &summary, runs};
+    bool ok = study_summary_make(&summary, &index, NULL, LEVEL, err) && report_write(o->html, &source, err);
+    study_summary_free(&summary);
+    study_index_free(&index);
+    if (ok) printf("\nreport: %s\n", o->html);
+    return ok;
+}
+
 static bool compare(Entry *entries, const Options *o, Error *err) {
     ChartStyle style = chart_style(stdout);
     if (!load_runs(entries, o, err)) return false;
@@ -363,6 +392,7 @@ static bool compare(Entry *entries, const Options *o, Error *err) {
     if (isfinite(o->target)) print_target(entries, o->count, o->target, &style);
     if (!print_chart(entries, o, &style, err)) return false;
     if (o->count > 1 && !print_differences(entries, o->count, &style, err)) return false;
+    if (o->html && !write_report(entries, o, err)) return false;
     return error_check_stdout(err);
 }
 

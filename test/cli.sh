@@ -1005,6 +1005,8 @@ compare_refuses_what_is_no_run() (
     fails 3 "gone: " "$bin/compare" gone
     fails 2 "no run" "$bin/compare"
     fails 2 "--fast" "$bin/compare" --fast adamw
+    fails 2 "--html" "$bin/compare" adamw --html
+    fails 1 "nowhere/r.html" "$bin/compare" adamw --html nowhere/r.html
 )
 
 # ---- scripts -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,866 @@
+// report.js: draws what train/report.c worked out: `data` holds every number that is shown. Here they are only placed,
+// interpolated between points, and smoothed where the page says so.
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const {methods, runs} = data;
+
+/* ------------------------------------------------------------------------------------------------- elements */
+
+function element(parent, tag, attributes, children) {
+  for (const [key, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") parent.addEventListener(key, value);
+    else parent.setAttribute(key, value === true ? "" : value);
+  }
+  parent.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  return parent;
+}
+const h = (tag, attributes, ...children) => element(document.createElement(tag), tag, attributes, children);
+const s = (tag, attributes, ...children) =>
+  element(document.createElementNS("http://www.w3.org/2000/svg", tag), tag, attributes, children);
+
+const number = (text) => h("td", {class: "number"}, text);
+
+/* Rows of cells: a string, or an element that is a cell itself. head: [text, is it a number?] */
+function table(head, rows, attributes) {
+  const cell = (x) => (x instanceof Element && /^T[DH]$/.test(x.tagName) ? x : h("td", {}, x));
+  return h("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "table"},
+    h("table", attributes || {},
+      h("thead", {}, h("tr", {}, head.map(([text, isNumber]) => h("th", {scope: "col", class: isNumber && "number"}, text)))),
+      h("tbody", {}, rows.map((row) => (row instanceof Element ? row : h("tr", {}, row.map(cell)))))));
+}
+
+/* --------------------------------------------------------------------------------------------------- numbers */
+
+const NONE = "–";
+const is = (x) => typeof x === "number" && Number.isFinite(x);
+const minus = (text) => text.replace("-", "\u2212");
+const fixed = (x, digits) => (is(x) ? minus(x.toFixed(digits)) : NONE);
+const lossText = (x) => fixed(x, 4);
+
+/* Two significant digits, as a standard error is given. */
+function errorText(x) {
+  if (!is(x)) return NONE;
+  if (x === 0) return "0";
+  const digits = Math.max(0, 1 - Math.floor(Math.log10(Math.abs(x))));
+  return digits > 7 ? x.toExponential(1) : x.toFixed(digits);
+}
+/* As many digits as the standard error has, at least four. */
+function withError(x, se, sign) {
+  if (!is(x)) return NONE;
+  const digits = is(se) && se > 0 ? Math.min(7, Math.max(4, 1 - Math.floor(Math.log10(se)))) : 4;
+  const plus = sign && x > 0 ? "+" : "";
+  return plus + fixed(x, digits) + (is(se) ? " ± " + errorText(se) : "");
+}
+const differenceText = (x) => (is(x) && x > 0 ? "+" : "") + fixed(x, Math.abs(x) < 0.00095 ? 6 : 4);
+const pText = (p) => (!is(p) ? NONE : p < 0.0001 ? "< 0.0001" : p > 0.9995 ? "1" : p.toPrecision(2).replace(/e.*/, (e) => e));
+
+function countText(x) {
+  if (!is(x)) return NONE;
+  if (x === 0) return "0";
+  const size = Math.abs(x);
+  if (size < 1e-3 || size >= 1e18) return minus(x.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e"));
+  const units = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+  const [unit, letter] = units.find(([u]) => size >= u * 0.9995) || [1, ""];
+  return minus(String(+(x / unit).toPrecision(4))) + letter;
+}
+
+function durationText(seconds) {
+  if (!is(seconds)) return NONE;
+  if (seconds < 100) return (seconds < 10 ? seconds.toFixed(1) : seconds.toFixed(0)) + " s";
+  const two = (x) => String(Math.floor(x)).padStart(2, "0");
+  const all = Math.round(seconds);
+  return all < 3600 ? Math.floor(all / 60) + ":" + two(all % 60) + " min"
+    : Math.floor(all / 3600) + ":" + two((all % 3600) / 60) + " h";
+}
+
+/* --------------------------------------------------------------------------------------------------- methods */
+
+const DASHES = ["", "7 3", "2 3", "9 3 2 3"];
+const color = (method) => `var(--c${method % 8})`;
+const dash = (method) => DASHES[Math.floor(method / 8) % DASHES.length];
+
+const swatch = (method) => s("svg", {class: "swatch", viewBox: "0 0 22 10", "aria-hidden": "true"},
+  s("line", {x1: 0, x2: 22, y1: 5, y2: 5, stroke: color(method), "stroke-width": 3, "stroke-dasharray": dash(method)}));
+
+const runsOf = (method) => runs.filter((run) => run.method === method);
+
+/* What the reader chose. */
+const asked = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+const state = {
+  x: "step", logX: false, logY: false,
+  smooth: 2, // percent of the points, on each side
+  view: methods.some((m) => m.loss.n > 1) ? "means" : "runs",
+  hidden: new Set(),
+  base: data.baseline,
+  range: null, // of x, in all charts over steps
+};
+
+/* ------------------------------------------------------------------------------------------------------ axes */
+
+/* y at x, between points; null outside. xs ascend. */
+function between(xs, ys, x) {
+  if (!xs.length || x < xs[0] || x > xs[xs.length - 1]) return null;
+  let low = 0, high = xs.length - 1;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (xs[middle] <= x) low = middle; else high = middle;
+  }
+  const span = xs[high] - xs[low];
+  return span > 0 ? ys[low] + (ys[high] - ys[low]) * (x - xs[low]) / span : ys[high];
+}
+
+const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+const clocked = (run, what, step) => {
+  const steps = run.clock.step;
+  return steps.length ? between(steps, run.clock[what], clamp(step, steps[0], steps[steps.length - 1])) : null;
+};
+
+const X_AXES = {
+  step: {name: "steps", of: (run, step) => step, text: (x) => countText(Math.round(x))},
+  tokens: {name: "tokens", of: (run, step) => clocked(run, "tokens", step), text: countText},
+  time_s: {name: "seconds", of: (run, step) => clocked(run, "time_s", step), text: durationText},
+  flops: {name: "FLOPs", of: (run, step) => clocked(run, "tokens", step) * run.flops_a_token, text: countText},
+};
+const hasFlops = runs.length > 0 && runs.every((run) => is(run.flops_a_token));
+
+/* Where the steps of a method's mean lie: at the mean over its runs. */
+function xsOf(steps, owners) {
+  const axis = X_AXES[state.x];
+  if (state.x === "step") return steps;
+  return steps.map((step) => owners.reduce((sum, run) => sum + axis.of(run, step), 0) / owners.length);
+}
+
+/* The centred mean over `side` points on each side, fewer near the ends. */
+function smoothed(ys, side) {
+  if (side < 1) return ys;
+  const sums = [0];
+  for (const y of ys) sums.push(sums[sums.length - 1] + y);
+  return ys.map((y, i) => {
+    const reach = Math.min(side, i, ys.length - 1 - i);
+    return (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1);
+  });
+}
+
+/* The lines of a figure: means of methods with bands, or runs. */
+function linesOf(key, noisy) {
+  const lines = [];
+  const add = (method, figure, owners, faint) => {
+    if (!figure || !figure.step.length) return;
+    const side = noisy ? Math.floor(figure.step.length * state.smooth / 100) : 0;
+    lines.push({
+      method, name: methods[method].name, x: xsOf(figure.step, owners), y: smoothed(figure.y, side),
+      se: owners.length > 1 && figure.se ? smoothed(figure.se, side) : null,
+      raw: side > 0 ? figure : null, faint, run: owners.length === 1 ? owners[0] : null,
+    });
+  };
+  methods.forEach((m, method) => {
+    if (state.hidden.has(method)) return;
+    const own = runsOf(method);
+    const mean = state.view === "means" && m.figures[key];
+    if (mean) add(method, mean, own.filter((run) => run.outcome === "finished"), false);
+    else for (const run of own) add(method, run.figures[key], [run], own.length > 1);
+  });
+  return lines;
+}
+
+/* The difference of methods to the chosen one. */
+function differencesOf(key) {
+  const lines = [];
+  for (const d of data.differences) {
+    const other = d.a === state.base ? d.b : d.b === state.base ? d.a : null;
+    if (other === null || !d[key] || state.hidden.has(other)) continue;
+    const sign = d.b === state.base ? 1 : -1, curve = d[key];
+    const side = key === "train/loss" ? Math.floor(curve.step.length * state.smooth / 100) : 0;
+    lines.push({
+      method: other, name: methods[other].name, x: xsOf(curve.step, runsOf(other)),
+      y: smoothed(curve.y.map((y) => sign * y), side), se: curve.se ? smoothed(curve.se, side) : null,
+    });
+  }
+  return lines.sort((a, b) => a.method - b.method);
+}
+
+/* ----------------------------------------------------------------------------------------------------- ticks */
+
+function linearTicks(low, high, most) {
+  const rough = (high - low) / Math.max(1, most), power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((m) => m >= rough * 0.999);
+  const ticks = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) ticks.push(+(k * step).toPrecision(12));
+  return {ticks, step};
+}
+
+function logTicks(low, high, most) {
+  const from = Math.floor(Math.log10(low)), to = Math.ceil(Math.log10(high));
+  for (const digits of [[1, 2, 5], [1, 3], [1]]) {
+    const ticks = [];
+    for (let e = from; e <= to; e++) for (const d of digits) ticks.push(+(d * 10 ** e).toPrecision(12));
+    const inside = ticks.filter((t) => t >= low * 0.9999 && t <= high * 1.0001);
+    if (inside.length <= most + 2 && inside.length >= 2) return {ticks: inside, step: null};
+    if (digits.length === 3 && inside.length < 2) return linearTicks(low, high, most);
+  }
+  const every = Math.ceil((to - from) / Math.max(1, most)), ticks = [];
+  for (let e = from; e <= to; e += every) if (10 ** e >= low && 10 ** e <= high) ticks.push(10 ** e);
+  return {ticks, step: null};
+}
+
+/* Ticks of losses and the like: the decimals that their distance needs. */
+function tickText(value, step) {
+  if (step === null || Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-4)) return countText(value);
+  return fixed(value, clamp(-Math.floor(Math.log10(step) + 1e-9), 0, 8));
+}
+
+/* ---------------------------------------------------------------------------------------------------- charts */
+
+const charts = [];
+
+/* Options: name, lines() -> [{method, name, x, y, se, raw, faint, marks}], text(y), x: {name, text}, height, labels (at
+ * the ends of lines), steep (leave out the steep beginning), zero (a line there), over: "steps" when x follows the
+ * reader's choice, logX, logY: fixed. */
+class Chart {
+  constructor(options) {
+    this.options = options;
+    this.range = null; // of x, where it is its own
+    this.span = null;  // of y
+    this.at = null;    // x under the cursor
+    this.svg = s("svg", {tabindex: 0, role: "img", "aria-label": options.name +
+      ": chart. Arrow keys read values, plus and minus zoom, 0 shows all."});
+    this.hint = h("p", {class: "note"});
+    const tool = (text, title, act) => h("button", {type: "button", title, "aria-label": title, click: act}, text);
+    this.node = h("figure", {class: "chart"},
+      h("div", {class: "head"}, h("span", {class: "name"}, options.name),
+        h("span", {class: "tools"},
+          tool("+", "zoom in", () => this.zoom(0.5)), tool("\u2212", "zoom out", () => this.zoom(2)),
+          tool("all", "show all", () => this.reset()), tool("SVG", "save this chart as an SVG file", () => this.save()))),
+      this.svg, this.hint);
+    this.node.style.margin = "10px 0 4px";
+    this.listen();
+    charts.push(this);
+  }
+
+  get shared() { return this.options.over === "steps"; }
+  get window() { return this.shared ? state.range : this.range; }
+  set window(range) {
+    if (this.shared) state.range = range; else this.range = range;
+  }
+  get axis() { return this.shared ? X_AXES[state.x] : this.options.x; }
+  get logX() { return this.shared ? state.logX : !!this.options.logX; }
+  get logY() { return !this.options.zero && (this.options.logY || (this.shared && state.logY)); }
+
+  /* ---- what is seen */
+
+  limits(lines) {
+    let [x0, x1] = [Infinity, -Infinity];
+    for (const line of lines)
+      for (const x of line.x) if (is(x) && (!this.logX || x > 0)) { x0 = Math.min(x0, x); x1 = Math.max(x1, x); }
+    if (!(x0 <= x1)) return null;
+    if (x0 === x1) [x0, x1] = this.logX ? [x0 / 2, x1 * 2] : [x0 - 0.5, x1 + 0.5];
+    if (this.options.logX) [x0, x1] = [x0 / 1.25, x1 * 1.25];
+    this.full = [x0, x1];
+    if (this.window) [x0, x1] = this.window;
+    const [y0, y1] = this.span || this.heights(lines, x0, x1);
+    return {x0, x1, y0, y1};
+  }
+
+  /* The lowest to the highest value in sight; of a loss that falls steeply at first, what comes behind a fifth of the
+   * axis. One bad line does not flatten the others: no further up than twice the middle one. */
+  heights(lines, x0, x1) {
+    const from = this.options.steep && !this.window && !this.logX && !this.logY ? x0 + (x1 - x0) / 5 : x0;
+    let low = Infinity;
+    const tops = [];
+    for (const line of lines) {
+      let top = -Infinity;
+      line.x.forEach((x, i) => {
+        if (x < x0 || x > x1 || !is(line.y[i]) || (this.logY && line.y[i] <= 0)) return;
+        const se = line.se && is(line.se[i]) ? line.se[i] : 0;
+        if (!this.options.zero || x >= x0 + (x1 - x0) / 10) low = Math.min(low, line.y[i] - (this.logY ? 0 : se));
+        if (x >= from) top = Math.max(top, line.y[i] + se);
+      });
+      if (is(top)) tops.push(top);
+    }
+    if (!tops.length) return [0, 1];
+    tops.sort((a, b) => a - b);
+    let high = tops[tops.length - 1];
+    if (this.options.steep && !this.logY) high = Math.min(high, low + 2.5 * (tops[tops.length >> 1] - low) || high);
+    if (this.options.zero) [low, high] = [Math.min(0, low), Math.max(0, high)];
+    if (low === high) [low, high] = this.logY ? [low / 1.5, high * 1.5] : [low - (Math.abs(low) * 0.05 || 0.5), high + (Math.abs(high) * 0.05 || 0.5)];
+    if (this.logY) return [low / (high / low) ** 0.04, high * (high / low) ** 0.04];
+    return [low - (high - low) * 0.04, high + (high - low) * 0.04];
+  }
+
+  /* ---- drawing */
+
+  draw() {
+    const o = this.options, width = Math.max(260, this.node.clientWidth || 800), height = o.height || 200;
+    const lines = this.lines = o.lines();
+    const names = o.labels && width > 560 ? endLabels(lines, o.text) : [];
+    const right = names.length ? Math.min(220, 16 + 7 * Math.max(...names.map((n) => n.text.length))) : 10;
+    const box = this.box = {left: 62, right: width - right, top: 8, bottom: height - 36, width, height};
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.svg.setAttribute("height", height);
+    const see = this.see = this.limits(lines);
+    if (!see) {
+      this.svg.replaceChildren(s("text", {x: width / 2, y: height / 2, "text-anchor": "middle"}, "nothing to show"));
+      this.hint.textContent = "";
+      return;
+    }
+    const scale = (value, a, b, from, to, log) => log
+      ? from + (to - from) * (Math.log(Math.max(value, 1e-300)) - Math.log(a)) / (Math.log(b) - Math.log(a))
+      : from + (to - from) * (value - a) / (b - a);
+    if (this.logX && see.x0 <= 0) see.x0 = see.x1 / 1000;
+    this.px = (x) => scale(x, see.x0, see.x1, box.left, box.right, this.logX);
+    this.py = (y) => scale(y, see.y0, see.y1, box.bottom, box.top, this.logY);
+    const clip = "clip" + charts.indexOf(this);
+    this.cursor = s("g", {});
+    this.svg.replaceChildren(
+      s("clipPath", {id: clip}, s("rect", {x: box.left, y: box.top - 2, width: box.right - box.left, height: box.bottom - box.top + 4})),
+      this.grid(),
+      s("g", {"clip-path": `url(#${clip})`, fill: "none"}, this.bands(lines), this.raws(lines), lines.map((line) => this.line(line))),
+      this.marks(lines), this.labels(names), this.cursor);
+    this.hint.textContent = this.clipped(lines) ? `values above ${tickText(see.y1, (see.y1 - see.y0) / 50)} are off the chart` : "";
+    this.hint.hidden = !this.hint.textContent;
+  }
+
+  clipped(lines) {
+    return !this.window && !this.span && lines.some((line) => line.y.some((y) => is(y) && y > this.see.y1));
+  }
+
+  grid() {
+    const {box, see, axis} = this, parts = [];
+    const across = (this.logX ? logTicks : linearTicks)(see.x0, see.x1, (box.right - box.left) / 90);
+    const up = (this.logY ? logTicks : linearTicks)(see.y0, see.y1, (box.bottom - box.top) / 34);
+    for (const t of up.ticks) {
+      const y = this.py(t);
+      parts.push(s("line", {x1: box.left, x2: box.right, y1: y, y2: y, stroke: "var(--grid)"}),
+        s("text", {x: box.left - 7, y: y + 4, "text-anchor": "end"}, tickText(t, up.step)));
+    }
+    for (const t of across.ticks) {
+      const x = this.px(t);
+      parts.push(s("line", {x1: x, x2: x, y1: box.bottom, y2: box.bottom + 4, stroke: "var(--soft)"}),
+        s("text", {x, y: box.bottom + 17, "text-anchor": "middle"}, axis.text(t)));
+    }
+    parts.push(s("line", {x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, stroke: "var(--soft)"}));
+    if (this.options.zero) parts.push(s("line", {x1: box.left, x2: box.right, y1: this.py(0), y2: this.py(0), stroke: "var(--soft)", "stroke-dasharray": "1 3"}));
+    parts.push(s("text", {x: (box.left + box.right) / 2, y: box.bottom + 33, "text-anchor": "middle"}, axis.name));
+    return s("g", {}, parts);
+  }
+
+  /* A path through the points in sight and one beyond on each side. */
+  path(xs, ys) {
+    const {x0, x1} = this.see;
+    let text = "", open = false;
+    for (let i = 0; i < xs.length; i++) {
+      const seen = !(xs[i + 1] < x0) && !(xs[i - 1] > x1);
+      if (!seen || !is(ys[i]) || !is(xs[i]) || (this.logX && xs[i] <= 0) || (this.logY && ys[i] <= 0)) { open = false; continue; }
+      text += `${open ? "L" : "M"}${this.px(xs[i]).toFixed(1)} ${clamp(this.py(ys[i]), -9e3, 9e3).toFixed(1)}`;
+      open = true;
+    }
+    return text;
+  }
+
+  line(line) {
+    return s("path", {d: this.path(line.x, line.y), stroke: color(line.method), "stroke-dasharray": dash(line.method),
+      "stroke-width": line.faint ? 1.2 : 2, "stroke-opacity": line.faint ? 0.75 : 1, "stroke-linejoin": "round"});
+  }
+
+  bands(lines) {
+    return lines.filter((line) => line.se).map((line) => {
+      const up = line.y.map((y, i) => y + line.se[i]), down = line.y.map((y, i) => (this.logY ? Math.max(y - line.se[i], this.see.y0 / 10) : y - line.se[i]));
+      const there = this.path(line.x, up);
+      const back = this.path(line.x, down).slice(1).split("L").reverse().join("L");
+      return there && back ? s("path", {d: `${there}L${back}Z`, fill: color(line.method), "fill-opacity": 0.18}) : null;
+    });
+  }
+
+  /* What was logged, behind what is smoothed. */
+  raws(lines) {
+    return lines.filter((line) => line.raw && lines.length <= 12).map((line) => {
+      let {x, raw: {y, low, high}} = line;
+      if (low) {
+        y = low.flatMap((value, i) => (i % 2 ? [high[i], value] : [value, high[i]]));
+        x = x.flatMap((value) => [value, value]);
+      }
+      return s("path", {d: this.path(x, y), stroke: color(line.method), "stroke-width": 1, "stroke-opacity": 0.25});
+    });
+  }
+
+  marks(lines) {
+    const {box} = this, parts = [];
+    for (const line of lines) {
+      (line.marks || []).forEach((mark, i) => {
+        const x = this.px(line.x[i]), known = is(line.y[i]);
+        const y = known ? clamp(this.py(line.y[i]), box.top, box.bottom) : box.top + 5;
+        if (x < box.left - 1 || x > box.right + 1) return;
+        if (!known) parts.push(s("path", {d: `M${x - 4} ${y - 4}l8 8m0 -8l-8 8`, stroke: color(line.method), "stroke-width": 2, fill: "none"}));
+        else if (this.py(line.y[i]) < box.top) parts.push(s("path", {d: `M${x - 5} ${y + 8}l5 -8l5 8z`, fill: color(line.method)}));
+        else parts.push(s("circle", {cx: x, cy: y, r: mark.best ? 6.5 : 3.5, fill: mark.best ? "var(--page)" : color(line.method), stroke: color(line.method), "stroke-width": mark.best ? 2.5 : 0}),
+          mark.best && s("circle", {cx: x, cy: y, r: 2.5, fill: color(line.method)}));
+      });
+    }
+    return s("g", {}, parts.filter(Boolean));
+  }
+
+  /* Names at the ends of lines, pushed apart. */
+  labels(names) {
+    const {box} = this, gap = 15;
+    const placed = names.map((n) => ({...n, y: clamp(this.py(n.at), box.top + 4, box.bottom - 4)})).sort((a, b) => a.y - b.y);
+    for (let round = 0; round < 60; round++)
+      for (let i = 1; i < placed.length; i++) {
+        const lack = gap - (placed[i].y - placed[i - 1].y);
+        if (lack > 0.01) { placed[i - 1].y -= lack / 2; placed[i].y += lack / 2; }
+      }
+    const low = Math.max(0, box.top + 4 - (placed.length ? placed[0].y : 0));
+    return s("g", {}, placed.map((n) => s("text", {class: "end", x: box.right + 8, y: n.y + low + 4, style: `fill:${color(n.method)}`}, n.text)));
+  }
+
+  /* ---- reading values */
+
+  read(x) {
+    const rows = [];
+    for (const line of this.lines) {
+      const y = between(line.x, line.y, x);
+      if (y !== null && is(y)) rows.push({line, y, se: line.se ? between(line.x, line.se, x) : null});
+    }
+    return rows.sort((a, b) => a.y - b.y);
+  }
+
+  value(row) {
+    const text = this.options.text(row.y);
+    return is(row.se) ? `${text} ± ${errorText(row.se)}` : text;
+  }
+
+  point(x, clientX, clientY) {
+    const {box, see} = this;
+    if (!see) return;
+    this.at = clamp(x, see.x0, see.x1);
+    const rows = this.read(this.at), px = this.px(this.at), most = 16;
+    this.cursor.replaceChildren(s("line", {x1: px, x2: px, y1: box.top, y2: box.bottom, stroke: "var(--soft)", "stroke-width": 1}),
+      ...rows.filter(({y}) => y >= see.y0 && y <= see.y1).map(({line, y}) => s("circle", {cx: px, cy: this.py(y), r: 3, fill: color(line.method), stroke: "var(--page)"})));
+    const tip = document.getElementById("tip");
+    const named = (line) => (line.run && state.view === "runs" && runsOf(line.method).length > 1 ? `${line.name} seed ${line.run.seed}` : line.name);
+    tip.replaceChildren(h("div", {class: "soft"}, `${this.axis.text(this.at)} ${this.axis.unit === undefined ? this.axis.name : this.axis.unit}`),
+      h("table", {}, h("tbody", {}, rows.slice(0, most).map((row) => h("tr", {}, h("td", {}, swatch(row.line.method)), h("td", {}, named(row.line)), number(this.value(row)))))),
+      rows.length > most ? h("div", {class: "soft"}, `and ${rows.length - most} above`) : rows.length ? "" : h("div", {class: "soft"}, "no values here"));
+    tip.hidden = false;
+    const frame = this.svg.getBoundingClientRect();
+    const left = clientX === undefined ? frame.left + px : clientX, top = clientY === undefined ? frame.top + box.top : clientY;
+    tip.style.left = clamp(left + (left > innerWidth / 2 ? -tip.offsetWidth - 16 : 16), 4, Math.max(4, innerWidth - tip.offsetWidth - 4)) + "px";
+    tip.style.top = clamp(top + 12, 4, Math.max(4, innerHeight - tip.offsetHeight - 4)) + "px";
+    return rows;
+  }
+
+  leave() {
+    document.getElementById("tip").hidden = true;
+    if (this.cursor) this.cursor.replaceChildren();
+  }
+
+  /* ---- zooming */
+
+  dataX(px) {
+    const {box, see} = this, share = clamp((px - box.left) / (box.right - box.left), 0, 1);
+    return this.logX ? see.x0 * (see.x1 / see.x0) ** share : see.x0 + (see.x1 - see.x0) * share;
+  }
+  dataY(py) {
+    const {box, see} = this, share = clamp((box.bottom - py) / (box.bottom - box.top), 0, 1);
+    return this.logY ? see.y0 * (see.y1 / see.y0) ** share : see.y0 + (see.y1 - see.y0) * share;
+  }
+
+  show(range, span) {
+    this.window = range;
+    this.span = span || null;
+    if (this.shared) redraw(); else this.draw();
+  }
+
+  /* By a factor, around x. */
+  zoom(factor, around) {
+    if (!this.see) return;
+    const {x0, x1} = this.see, log = this.logX, to = (x) => (log ? Math.log(x) : x), from = (x) => (log ? Math.exp(x) : x);
+    const [a, b] = [to(x0), to(x1)], middle = to(around === undefined ? from((a + b) / 2) : around);
+    const range = [Math.max(this.full[0], from(middle - (middle - a) * factor)), Math.min(this.full[1], from(middle + (b - middle) * factor))];
+    this.show(range[0] <= this.full[0] && range[1] >= this.full[1] ? null : range, null);
+  }
+
+  reset() {
+    for (const chart of charts) if (chart === this || (this.shared && chart.shared)) chart.span = null;
+    this.show(null, null);
+  }
+
+  place(event) {
+    const frame = this.svg.getBoundingClientRect(), share = this.box.width / frame.width;
+    return [(event.clientX - frame.left) * share, (event.clientY - frame.top) * share];
+  }
+
+  listen() {
+    let start = null, mark = null;
+    const svg = this.svg, on = (name, act, options) => svg.addEventListener(name, act, options);
+    on("pointerdown", (event) => {
+      if (event.button !== 0 || !this.see) return;
+      start = this.place(event);
+      if (svg.setPointerCapture && event.isTrusted) svg.setPointerCapture(event.pointerId);
+    });
+    on("pointermove", (event) => {
+      if (!this.see) return;
+      const [x, y] = this.place(event), {box} = this;
+      if (start && Math.abs(x - start[0]) > 4) {
+        const tall = Math.abs(y - start[1]) > 24;
+        const [a, b] = [clamp(Math.min(x, start[0]), box.left, box.right), clamp(Math.max(x, start[0]), box.left, box.right)];
+        const [c, d] = tall ? [clamp(Math.min(y, start[1]), box.top, box.bottom), clamp(Math.max(y, start[1]), box.top, box.bottom)] : [box.top, box.bottom];
+        mark = {a, b, c, d, tall};
+        this.cursor.replaceChildren(s("rect", {x: a, y: c, width: b - a, height: d - c, fill: "var(--focus)", "fill-opacity": 0.15, stroke: "var(--focus)"}));
+        document.getElementById("tip").hidden = true;
+      } else if (!start) {
+        if (x < box.left - 8 || x > box.right + 8) this.leave();
+        else this.point(this.dataX(x), event.clientX, event.clientY);
+      }
+    });
+    on("pointerup", () => {
+      if (start && mark && mark.b - mark.a > 4)
+        this.show([this.dataX(mark.a), this.dataX(mark.b)], mark.tall ? [this.dataY(mark.d), this.dataY(mark.c)] : null);
+      start = mark = null;
+    });
+    on("pointercancel", () => { start = mark = null; this.leave(); });
+    on("pointerleave", () => { if (!start) this.leave(); });
+    on("dblclick", () => this.reset());
+    on("wheel", (event) => {
+      if (!event.ctrlKey && !event.metaKey && document.activeElement !== svg) return; // else the page scrolls
+      event.preventDefault();
+      this.zoom(event.deltaY > 0 ? 1.25 : 0.8, this.dataX(this.place(event)[0]));
+    }, {passive: false});
+    on("keydown", (event) => this.key(event));
+    on("blur", () => this.leave());
+  }
+
+  key(event) {
+    if (!this.see || event.ctrlKey || event.metaKey || event.altKey) return;
+    const moves = {ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -1e3, End: 1e3};
+    const acts = {"+": () => this.zoom(0.5, this.at ?? undefined), "=": () => this.zoom(0.5, this.at ?? undefined),
+      "-": () => this.zoom(2, this.at ?? undefined), 0: () => this.reset(), Escape: () => this.leave()};
+    if (event.key in moves) {
+      const {box} = this, px = this.at === null ? box.left : this.px(this.at);
+      const rows = this.point(this.dataX(px + moves[event.key] * (box.right - box.left) / 60));
+      document.getElementById("heard").textContent = `${this.axis.text(this.at)} ${this.axis.name}: ` + rows.slice(0, 8).map((row) => `${row.line.name} ${this.value(row)}`).join(", ");
+    } else if (event.key in acts) acts[event.key]();
+    else return;
+    event.preventDefault();
+  }
+
+  /* ---- saving: a file of its own has no variables of this page */
+
+  text() {
+    const style = getComputedStyle(document.documentElement);
+    const copy = this.svg.cloneNode(true);
+    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    copy.setAttribute("width", this.box.width);
+    for (const name of ["tabindex", "role", "aria-label"]) copy.removeAttribute(name);
+    copy.prepend(s("style", {}, `text{font:12px system-ui,sans-serif;fill:var(--soft)}.end{font-weight:600}`), s("rect", {width: "100%", height: "100%", fill: "var(--page)"}));
+    return new XMLSerializer().serializeToString(copy).replace(/var\((--\w+)\)/g, (all, name) => style.getPropertyValue(name).trim());
+  }
+
+  save() {
+    const link = h("a", {href: "data:image/svg+xml;charset=utf-8," + encodeURIComponent(this.text()), download: this.options.name.replace(/[^a-z0-9]+/gi, "_") + ".svg"});
+    link.click();
+  }
+}
+
+/* One name a method, at the last value of its best line. */
+function endLabels(lines, text) {
+  const seen = new Map();
+  for (const line of lines) {
+    const last = line.y.length - 1;
+    const at = line.y[last];
+    if (!is(at) || (seen.has(line.method) && seen.get(line.method).at <= at)) continue;
+    const name = line.name.length > 20 ? line.name.slice(0, 19) + "…" : line.name;
+    seen.set(line.method, {method: line.method, at, text: `${name} ${text(at)}`});
+  }
+  return seen.size <= 14 ? [...seen.values()] : [];
+}
+
+let waiting = false;
+function redraw() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    for (const chart of charts) chart.draw();
+  });
+}
+
+/* -------------------------------------------------------------------------------------------------- controls */
+
+function choice(name, options, get, set) {
+  const buttons = options.map(([value, text, off]) => h("button", {
+    type: "button", class: "choice", disabled: off, title: off || null,
+    click: () => { set(value); mark(); redraw(); },
+  }, text));
+  const mark = () => buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(options[i][0] === get())));
+  mark();
+  return h("span", {class: "set", role: "group", "aria-label": name}, h("span", {}, name), h("span", {class: "joined"}, buttons));
+}
+
+function toggle(text, get, set) {
+  const box = h("input", {type: "checkbox", change: () => { set(box.checked); redraw(); }});
+  box.checked = get();
+  return h("label", {}, box, text);
+}
+
+function setAxis(x) {
+  if (x !== state.x) state.range = null;
+  state.x = x;
+}
+
+function controls() {
+  const percent = h("span", {class: "soft"}, state.smooth + " %");
+  const slider = h("input", {type: "range", min: 0, max: 10, step: 0.5, value: state.smooth, "aria-label": "smoothing, percent of the points on each side", style: "width:90px",
+    input: () => { state.smooth = +slider.value; percent.textContent = slider.value + " %"; redraw(); }});
+  const several = methods.some((m) => Object.keys(m.figures).length);
+  return h("div", {class: "controls"},
+    choice("x", Object.entries(X_AXES).map(([key, axis]) => [key, axis.name, key === "flops" && !hasFlops ? "these runs were logged without FLOPs" : null]), () => state.x, setAxis),
+    toggle("log x", () => state.logX, (on) => { state.logX = on; state.range = null; }),
+    toggle("log y", () => state.logY, (on) => { state.logY = on; }),
+    several ? choice("draw", [["means", "means ± s.e."], ["runs", "every run"]], () => state.view, (view) => { state.view = view; }) : null,
+    h("label", {}, h("span", {class: "soft"}, "smooth"), slider, percent));
+}
+
+function legend() {
+  const buttons = methods.map((m, method) => h("button", {type: "button", "aria-pressed": "true", title: "show or hide; with Shift: only this one",
+    click: (event) => {
+      if (event.shiftKey) {
+        const only = state.hidden.size !== methods.length - 1 || state.hidden.has(method);
+        state.hidden = new Set(only ? methods.map((x, i) => i).filter((i) => i !== method) : []);
+      } else if (!state.hidden.delete(method)) state.hidden.add(method);
+      mark();
+      redraw();
+    }}, swatch(method), m.name));
+  const mark = () => buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(!state.hidden.has(i))));
+  const all = h("button", {type: "button", click: () => { state.hidden = new Set(state.hidden.size ? [] : methods.map((m, i) => i)); mark(); redraw(); }}, "all / none");
+  return h("div", {class: "legend", role: "group", "aria-label": "methods"}, methods.length > 1 ? [all, buttons] : buttons);
+}
+
+function themeSwitch() {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  let chosen = asked.theme || null;
+  const apply = (print) => { document.documentElement.dataset.theme = print ? "light" : chosen || (system.matches ? "dark" : "light"); };
+  system.addEventListener("change", () => apply());
+  addEventListener("beforeprint", () => apply(true));
+  addEventListener("afterprint", () => apply());
+  apply();
+  return h("button", {type: "button", title: "light or dark", click: () => {
+    chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    apply();
+  }}, "light / dark");
+}
+
+/* -------------------------------------------------------------------------------------------------- sections */
+
+const section = (id, title, ...children) => h("section", {id}, h("h2", {}, title), children);
+const named = (method) => [swatch(method), " ", methods[method].name];
+
+function heading() {
+  const seeds = [...new Set(runs.map((run) => run.seed))].length;
+  const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+  const title = data.title ? `Study ${data.title}` : methods.length === 1 ? methods[0].name : methods.length <= 5 ? methods.map((m) => m.name).join(", ") : `${methods.length} methods`;
+  const tokens = Math.max(0, ...runs.map((run) => run.tokens));
+  document.title = title;
+  return h("header", {}, h("div", {}, h("h1", {}, title),
+    h("p", {class: "soft"}, `${plural(methods.length, "method")}, ${plural(runs.length, "run")}, ${plural(seeds, "seed")}; up to ${countText(tokens)} tokens of training. Losses in nats a token; lower is better.`)),
+    themeSwitch());
+}
+
+/* What the numbers say, in words. */
+function lead() {
+  if (!methods.length || !is(methods[0].loss.mean)) return h("p", {class: "lead"}, "No run has finished with a validation loss yet.");
+  const best = methods[0], loss = withError(best.loss.mean, best.loss.se);
+  const words = [h("b", {}, best.name), ` has the lowest ${best.loss.n > 1 ? "mean " : ""}final validation loss, ${loss}`,
+    best.loss.n > 1 ? ` (mean ± standard error of ${best.loss.n} seeds)` : " (one run)", "."];
+  const pairs = data.pairs.filter((pair) => pair.a === 0);
+  const tested = pairs.filter((pair) => is(pair.p));
+  const even = tested.filter((pair) => pair.verdict === "not distinguishable");
+  if (methods.length > 1 && !tested.length) words.push(" With one run each, or no common seeds, nothing can be said about whether a difference is more than chance.");
+  else if (tested.length) {
+    words.push(even.length ? [" Not distinguishable from it: ", even.map((pair) => methods[pair.b].name).join(", "), "."] : " It is better than every other method that could be tested.");
+  }
+  return h("p", {class: "lead"}, words);
+}
+
+function notes() {
+  const lines = [...data.notes];
+  methods.forEach((m) => {
+    if (m.edge) lines.push(`${m.name}: the chosen point lies on the edge of its grid (${m.edge}); a better one may lie beyond`);
+    if (m.diverged) lines.push(`${m.name}: ${m.diverged} of ${m.diverged + m.loss.n} final runs diverged and are in no mean`);
+  });
+  if (!lines.length) return null;
+  const few = lines.slice(0, 6), more = lines.slice(6);
+  return h("div", {class: "warn"}, h("ul", {}, few.map((line) => h("li", {}, line))),
+    more.length ? h("details", {}, h("summary", {}, `${more.length} more`), h("ul", {}, more.map((line) => h("li", {}, line)))) : null);
+}
+
+function results() {
+  const several = methods.some((m) => m.loss.n > 1);
+  const spikes = methods.some((m, i) => runsOf(i).some((run) => run.figures.spikes));
+  const head = [["method"], ["optimizer"], ["chosen"], ["runs", 1], ["final val. loss", 1], several && ["s.e.", 1], several && ["s.d.", 1], ["perplexity", 1],
+    [several ? "best, mean" : "best", 1], spikes && ["spikes", 1], ["tokens/s", 1], ["time", 1]].filter(Boolean);
+  const chosen = methods.some((m) => m.settings);
+  if (!chosen) head.splice(2, 1);
+  const rows = methods.map((m, i) => {
+    const one = m.loss.n ? null : runsOf(i)[0]; // not finished: what it has come to so far
+    const last = runsOf(i).map((run) => run.figures.spikes).filter(Boolean).map((f) => f.y[f.y.length - 1]);
+    const cells = [h("th", {scope: "row"}, named(i)), m.optimizer, chosen && h("td", {}, m.settings || NONE), number(m.loss.n + (m.open ? ` + ${m.open} open` : "") + (m.diverged ? ` + ${m.diverged} diverged` : "")),
+      number(one ? (is(one.final) ? `(${lossText(one.final)})` : NONE) : lossText(m.loss.mean)), several && number(errorText(m.loss.se)), several && number(errorText(m.loss.sd)),
+      number(fixed(m.perplexity, 2)), number(lossText(m.best.mean)), spikes && number(last.length ? last.join(" ") : NONE), number(countText(m.tokens_per_s.mean)), number(durationText(m.time_s.mean))];
+    return h("tr", {class: i === 0 && methods.length > 1 && is(m.loss.mean) ? "best" : null}, cells.filter((c) => c !== false).map((c) => (c instanceof Element ? c : h("td", {}, c))));
+  });
+  return section("results", "Results", table(head, rows),
+    h("p", {class: "note"}, several ? "Means over runs that finished; s.e. is the standard error of the mean, s.d. the standard deviation between seeds." : "One run a method: no standard error.",
+      methods.some((m, i) => !m.loss.n && runsOf(i).length) ? " In brackets: the last value of a run that has not finished." : ""));
+}
+
+const verdictClass = {better: "better", worse: "worse"};
+function opposite(pair) {
+  const turn = {better: "worse", worse: "better"};
+  return {...pair, a: pair.b, b: pair.a, mean: -pair.mean, low: -pair.high, high: -pair.low, verdict: turn[pair.verdict] || pair.verdict};
+}
+function pairOf(a, b) {
+  const pair = data.pairs.find((p) => (p.a === a && p.b === b) || (p.a === b && p.b === a));
+  return !pair || pair.a === a ? pair : opposite(pair);
+}
+
+function verdicts() {
+  if (!data.pairs.some((pair) => is(pair.mean) && pair.n > 1)) return null;
+  const shown = methods.map((m, i) => i).filter((i) => methods[i].loss.n > 1).slice(0, 16);
+  const cell = (a, b) => {
+    if (a === b) return h("td", {class: "none"});
+    const pair = pairOf(a, b);
+    if (!pair || !is(pair.mean)) return h("td", {class: "none"}, NONE);
+    return h("td", {title: `${methods[a].name} against ${methods[b].name}: ${pair.n} pairs, 95 % interval ${fixed(pair.low, 5)} to ${fixed(pair.high, 5)}`},
+      h("span", {class: verdictClass[pair.verdict] || "even"}, differenceText(pair.mean)),
+      h("small", {}, pair.verdict), h("small", {}, "p = ", pText(pair.p_holm).replace("= <", "<")));
+  };
+  const matrix = table([[""], ...shown.map((i) => [`against ${methods[i].name}`])], shown.map((a) => [h("th", {scope: "row"}, named(a)), ...shown.map((b) => cell(a, b))]), {class: "matrix"});
+  const list = data.pairs.filter((pair) => is(pair.mean)).map((pair) => [h("th", {scope: "row"}, methods[pair.a].name), methods[pair.b].name, number(String(pair.n)), number(withError(pair.mean, pair.se, true)),
+    number(`${differenceText(pair.low)} to ${differenceText(pair.high)}`), number(pText(pair.p)), number(pText(pair.p_holm)), number(pText(pair.p_flip)), number(is(pair.detectable) ? errorText(pair.detectable) : NONE), h("td", {class: verdictClass[pair.verdict] || "even"}, pair.verdict)]);
+  return section("verdicts", "Who is better, and is it more than chance?",
+    h("p", {}, `Row minus column: the mean difference of final validation losses over the seeds that both have. Verdicts are those of a paired t-test at level ${data.level}, its p corrected by Holm's method for ${data.pair_tests} comparisons. “Not distinguishable” does not mean equal: the list says what difference could have been found.`),
+    matrix,
+    h("details", {}, h("summary", {}, "every comparison: standard errors, intervals, p before and after correction"),
+      table([["method"], ["against"], ["pairs", 1], ["difference ± s.e.", 1], [`${Math.round(100 - 100 * data.level)} % interval`, 1], ["p", 1], ["p, Holm", 1], ["p, sign flips", 1], ["detectable", 1], ["verdict"]], list),
+      h("p", {class: "note"}, "Intervals and p are of one comparison; “p, Holm” is corrected. “Sign flips” is the exact permutation test, which takes no normal distribution for granted. “Detectable” is the true difference that such a test finds with a probability of 80 %.")));
+}
+
+function curves() {
+  const over = (name, key, noisy, extra) => new Chart({name, over: "steps", steep: true, labels: true, text: lossText, height: 360, lines: () => linesOf(key, noisy), ...extra});
+  const parts = [];
+  if (runs.some((run) => run.figures["val/loss"])) parts.push(over("validation loss", "val/loss", false).node);
+  if (runs.some((run) => run.figures["train/loss"])) parts.push(over("training loss", "train/loss", true).node);
+  if (!parts.length) parts.push(h("p", {class: "soft"}, "No losses have been logged yet."));
+  return section("curves", "Loss curves", h("p", {class: "note"}, "Drag over a chart to zoom (all charts over the same axis follow), double-click to see all again; the wheel zooms with Ctrl, or once a chart was clicked. Bands are ± one standard error over seeds. The training loss is smoothed by a centred mean; what was logged lies behind it, pale."), parts);
+}
+
+function differences() {
+  if (!data.differences.some((d) => d["val/loss"])) return null;
+  const bases = methods.map((m, i) => i).filter((i) => data.differences.some((d) => (d.a === i || d.b === i) && d["val/loss"]) && (i < 12 || i === data.baseline));
+  if (!bases.includes(state.base)) state.base = bases[0];
+  const select = h("select", {id: "baseline", change: () => { state.base = +select.value; tell(); redraw(); }}, bases.map((i) => h("option", {value: i, selected: i === state.base}, methods[i].name)));
+  const note = h("p", {class: "note"});
+  const tell = () => {
+    const ns = data.differences.filter((d) => d.a === state.base || d.b === state.base).map((d) => d.n).filter(is);
+    note.textContent = `Below zero is better than ${methods[state.base].name}. ` + (Math.max(0, ...ns) > 1
+      ? "Each line is the mean of the differences between runs of the same seed at the same step; its band is ± one standard error of that mean."
+      : "One pair of runs each: without more seeds nothing says how much of this is chance.");
+  };
+  tell();
+  const chart = (name, key) => new Chart({name, over: "steps", zero: true, labels: true, height: 260, text: differenceText, lines: () => differencesOf(key)}).node;
+  return section("differences", "Differences", h("p", {class: "controls"}, h("label", {}, "baseline ", select)), note,
+    chart("validation loss minus the baseline’s", "val/loss"),
+    data.differences.some((d) => d["train/loss"]) ? chart("training loss minus the baseline’s", "train/loss") : null);
+}
+
+function runTable() {
+  const rows = runs.map((run) => [h("td", {}, named(run.method)), number(String(run.seed)), run.outcome || "not ended", number(lossText(run.final)), number(is(run.best) ? `${lossText(run.best)} @${run.best_step}` : NONE), number(countText(run.tokens)), number(durationText(run.time_s)), h("td", {class: "mono"}, run.dir)]);
+  return table([["method"], ["seed", 1], ["outcome"], ["final", 1], ["best @step", 1], ["tokens", 1], ["time", 1], ["directory"]], rows);
+}
+
+const TIMES = {forward_s: "forward", backward_s: "backward", optimizer_s: "optimizer", eval_s: "evaluation", diagnostics_s: "diagnostics"};
+
+function times() {
+  const known = Object.keys(TIMES), split = methods.map((m, i) => {
+    const own = runsOf(i).filter((run) => is(run.times.all) && run.times.all > 0);
+    if (!own.length) return null;
+    const mean = (key) => own.reduce((sum, run) => sum + (run.times[key] || 0), 0) / own.length;
+    const all = mean("all"), parts = known.map(mean);
+    return {method: i, all, parts: [...parts, Math.max(0, all - parts.reduce((a, b) => a + b, 0))]};
+  }).filter(Boolean);
+  if (!split.length) return null;
+  const used = known.map((key, k) => split.some((row) => row.parts[k] > 0)), most = Math.max(...split.map((row) => row.all));
+  const names = [...known.map((key) => TIMES[key]), "rest"];
+  return section("time", "Where the time went", h("p", {class: "note"}, "Mean seconds a run; the length of a bar is its time. Rest: checkpoints, samples, waiting."),
+    h("div", {class: "keys"}, names.map((name, k) => (k === known.length || used[k] ? h("span", {}, h("i", {class: "t" + k}), name) : null))),
+    h("div", {class: "stack"}, split.map((row) => [h("span", {}, named(row.method)),
+      h("span", {class: "strip", style: `width:${(100 * row.all / most).toFixed(2)}%`, role: "img", "aria-label": names.map((name, k) => `${name} ${(100 * row.parts[k] / row.all).toFixed(0)} %`).join(", "), title: names.map((name, k) => `${name} ${durationText(row.parts[k])} (${(100 * row.parts[k] / row.all).toFixed(1)} %)`).join("\n")},
+        row.parts.map((part, k) => h("i", {class: "t" + k, style: `width:${(100 * part / row.all).toFixed(2)}%`}))), h("span", {}, durationText(row.all))])));
+}
+
+function samples() {
+  const having = runs.filter((run) => run.samples.length);
+  if (!having.length) return null;
+  const firsts = methods.map((m, i) => having.find((run) => run.method === i)).filter(Boolean);
+  const picked = [0, 1, 2].map((i) => firsts[i]).filter(Boolean);
+  const steps = [...new Set(having.flatMap((run) => run.samples.map((sample) => sample.step)))].sort((a, b) => a - b);
+  const grid = h("div", {class: "samples"});
+  const step = h("select", {"aria-label": "step of the samples", change: () => fill()}, steps.map((value) => h("option", {value, selected: value === steps[steps.length - 1]}, `step ${value}`)));
+  const fill = () => grid.replaceChildren(...picked.map((run, place) => {
+    const select = h("select", {"aria-label": "run", change: () => { picked[place] = having[+select.value]; fill(); }}, having.map((other, i) => h("option", {value: i, selected: other === run}, `${methods[other.method].name}, seed ${other.seed}`)));
+    const at = run.samples.filter((sample) => sample.step <= +step.value).pop();
+    return h("div", {}, select, h("pre", {}, at ? at.text : "no sample this early"), at && at.step !== +step.value ? h("p", {class: "note"}, `from step ${at.step}`) : null);
+  }));
+  fill();
+  return section("samples", "Samples", h("p", {class: "controls"}, h("label", {}, "generated at ", step)), grid);
+}
+
+function provenance() {
+  const columns = methods.map((m, i) => i).filter((i) => runsOf(i).length).slice(0, 24);
+  const rows = data.settings.map((row) => [h("th", {scope: "row", class: "mono"}, row.key), ...columns.map((i) => h("td", {class: "mono"}, row.values[i] === undefined ? "" : row.values[i]))]);
+  const machines = new Map();
+  for (const run of runs) {
+    const {command, start_time, continued, ...machine} = run.machine || {};
+    const text = JSON.stringify(machine, null, 2);
+    machines.set(text, [...(machines.get(text) || []), run]);
+  }
+  const seeds = methods.map((m, i) => [h("th", {scope: "row"}, named(i)), runsOf(i).map((run) => run.seed).sort((a, b) => a - b).join(" "), [...new Set(runsOf(i).map((run) => run.trunk && (is(run.branch_step) ? `${run.trunk}, step ${run.branch_step}` : run.trunk)).filter(Boolean))].map((text) => h("div", {}, text))]);
+  const branches = runs.some((run) => run.trunk);
+  return section("provenance", "Provenance",
+    h("h3", {}, "What differs between the configs"), rows.length ? table([[""], ...columns.map((i) => [methods[i].name])], rows) : h("p", {}, methods.length > 1 ? "Nothing." : "One config."),
+    h("h3", {}, "Seeds"), table([["method"], ["seeds"], ...(branches ? [["branched from"]] : [])], seeds.map((row) => (branches ? row : row.slice(0, 2)))),
+    h("details", {}, h("summary", {}, `every run (${runs.length})`), runTable()),
+    h("details", {}, h("summary", {}, `commands (${runs.length})`), h("pre", {}, runs.map((run) => (run.machine && run.machine.command ? `${run.machine.start_time || ""}  ${run.machine.command}` : `${run.dir}: not recorded`)).join("\n"))),
+    h("details", {}, h("summary", {}, methods.length > 1 ? `whole config of ${methods[columns[0] || 0].name}` : "whole config"), h("pre", {}, JSON.stringify(data.config, null, 2))),
+    [...machines].map(([text, of]) => h("details", {}, h("summary", {}, `machine and build of ${of.length === runs.length ? "all runs" : of.length + " of " + runs.length + " runs"}` + (of[0].machine ? `: ${of[0].machine.cpu || ""}, ${of[0].machine.compiler || ""}, commit ${of[0].machine.commit || "unknown"}` : ": not recorded")), of[0].machine ? h("pre", {}, text) : null)));
+}
+
+/* ------------------------------------------------------------------------------------------------------ page */
+
+function build() {
+  if (asked.x in X_AXES && (asked.x !== "flops" || hasFlops)) state.x = asked.x;
+  if (asked.view === "means" || asked.view === "runs") state.view = asked.view;
+  const base = methods.findIndex((m) => m.name === asked.base);
+  if (base >= 0) state.base = base;
+  const first = heading();
+  if (!runs.length) {
+    document.getElementById("report").append(first, h("p", {class: "lead"}, "There are no runs to show yet."));
+    return;
+  }
+  const parts = [first, lead(), notes(), results(), verdicts(), h("div", {class: "bar"}, controls(), legend()),
+    curves(), differences(), times(), samples(), provenance(),
+    h("footer", {class: "note"}, `Made by train_gpt’s compare (${data.build}). This file is complete: it loads nothing.`)];
+  document.getElementById("report").append(...parts.filter(Boolean));
+  for (const chart of charts) chart.draw();
+  let width = innerWidth;
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
+}
+
+addEventListener("error", (event) => {
+  const problem = document.getElementById("problem");
+  problem.hidden = false;
+  problem.textContent = `This report could not be drawn: ${event.message}`;
+});
+build();
