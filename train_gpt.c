@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 /* Keep random numbers of different use apart. */
+#define DRY_RUN_S     1.0 /* so long --dry-run measures steps, and at least one */
 #define SAMPLE_STREAM 0x73616d706c65u
 #define NOISE_STREAM  0x6e6f697365u
 
@@ -41,7 +42,7 @@ typedef struct Session {
     GPT2 model;
     Optim optim;
     Diagnostics diagnostics; /* only if some step is diagnosed */
-    Tokenizer *tokenizer; /* only for samples */
+    Tokenizer *tokenizer;    /* only for samples */
     const char *command_line;
     RunLog log;
     Progress progress;
@@ -133,18 +134,19 @@ static bool make_plan(Session *s, Plan *plan, Error *err) {
               (!has_diagnostics(s) ||
                diagnostics_plan(&diagnostics, &c->diagnostics, &optim, shape.params, shape.param_count,
                                 s->vocab_size, &diagnostics_bytes, err));
-    *plan = (Plan){.total_steps = s->total_steps,
-                   .tokens_a_step = s->tokens_a_step,
-                   .epoch_tokens = s->train.window_count * c->model.block_size,
-                   .flops_a_token = gpt2_flops_per_token(m, m.T),
-                   .param_bytes = param_bytes,
-                   .activation_bytes = act_bytes,
-                   .optimizer_bytes = state_bytes + work_bytes,
-                   .diagnostics_bytes = diagnostics_bytes,
-                   .checkpoint_bytes = c->checkpoint.save ? param_bytes / 2 + state_bytes + SAVING_BYTES : 0,
-                   .program_bytes = memory_resident() + 2 * batch * sizeof *s->inputs + GROWTH_BYTES,
-                   .threads = s->threads,
-                   .vocab_size = s->vocab_size};
+    *plan =
+        (Plan){.total_steps = s->total_steps,
+               .tokens_a_step = s->tokens_a_step,
+               .epoch_tokens = s->train.window_count * c->model.block_size,
+               .flops_a_token = gpt2_flops_per_token(m, m.T),
+               .param_bytes = param_bytes,
+               .activation_bytes = act_bytes,
+               .optimizer_bytes = state_bytes + work_bytes,
+               .diagnostics_bytes = diagnostics_bytes,
+               .checkpoint_bytes = c->checkpoint.save ? param_bytes / 2 + state_bytes + SAVING_BYTES : 0,
+               .program_bytes = memory_resident() + 2 * batch * sizeof *s->inputs + GROWTH_BYTES,
+               .threads = s->threads,
+               .vocab_size = s->vocab_size};
     if (ok) plan_count_params(plan, shape.params, shape.param_count);
     diagnostics_free(&diagnostics);
     optim_free(&optim);
@@ -504,8 +506,7 @@ static bool is_save_due(const Session *s) {
     int64_t step = s->at.step;
     if (!c->save || step == s->at.begin_step || step == s->checkpoints.step) return false;
     return is_due(c->every, step) || is_due(c->keep_every, step) ||
-           config_lists_step(c->keep_steps, step) ||
-           (c->keep_best && s->log.best_val_step == step) ||
+           config_lists_step(c->keep_steps, step) || (c->keep_best && s->log.best_val_step == step) ||
            (c->minutes > 0 && omp_get_wtime() - s->saved_s >= 60 * c->minutes);
 }
 
@@ -758,8 +759,29 @@ static bool open_run(Session *s, Error *err) {
     return true;
 }
 
-/* --dry-run: the plan, with times measured on two steps of made-up tokens. Writes nothing. */
-static bool dry_run(Session *s, Plan *plan, Error *err) {
+/* Mean times of a step's parts over at least DRY_RUN_S. Weights hardly move: made-up tokens teach nothing. */
+static bool time_steps(Session *s, Plan *plan, Error *err) {
+    int B = (int)s->config.train.batch_size, T = (int)s->config.model.block_size, steps = 0;
+    double batch_s = 0, optimizer_s = 0;
+    for (bool warm = false; !warm || batch_s + optimizer_s < DRY_RUN_S; warm = true) {
+        double start = omp_get_wtime();
+        gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T, 0, 1);
+        double middle = omp_get_wtime();
+        gradient_norm(s->model.params, s->model.param_count, s->threads);
+        if (!optim_step(&s->optim, 1 + (s->total_steps > 1 && warm), s->total_steps, 1e-6, false, err))
+            return false;
+        if (!warm) continue;
+        batch_s += middle - start;
+        optimizer_s += omp_get_wtime() - middle;
+        steps++;
+    }
+    plan->micro_batch_s = batch_s / steps;
+    plan->optimizer_s = optimizer_s / steps;
+    return true;
+}
+
+/* --dry-run: the plan, with times measured on made-up tokens. Writes nothing. */
+static bool dry_run(Session *s, Plan *plan, bool json, Error *err) {
     const Config *c = &s->config;
     int B = (int)c->train.batch_size, T = (int)c->model.block_size;
     if (!build(s, err)) return false;
@@ -767,19 +789,12 @@ static bool dry_run(Session *s, Plan *plan, Error *err) {
         s->inputs[i] = (int32_t)(rng_bits(0, 0, (uint64_t)i) % (uint64_t)s->vocab_size);
         s->targets[i] = (int32_t)(rng_bits(0, 1, (uint64_t)i) % (uint64_t)s->vocab_size);
     }
-    for (int64_t step = 1; step <= 2; step++) { /* the first warms up */
-        double start = omp_get_wtime();
-        gpt2_forward_backward(&s->model, s->inputs, s->targets, B, T, 0, 1);
-        plan->micro_batch_s = omp_get_wtime() - start;
-        start = omp_get_wtime();
-        gradient_norm(s->model.params, s->model.param_count, s->threads);
-        if (!optim_step(&s->optim, step, s->total_steps, 1, false, err)) return false;
-        plan->optimizer_s = omp_get_wtime() - start;
-    }
+    if (!time_steps(s, plan, err)) return false;
     double start = omp_get_wtime();
     gpt2_forward(&s->model, s->inputs, s->targets, B, T, 0);
     plan->eval_batch_s = omp_get_wtime() - start;
-    plan_print(stdout, plan, c);
+    if (json) plan_print_json(stdout, plan, c);
+    else plan_print(stdout, plan, c);
     return true;
 }
 
@@ -840,7 +855,7 @@ static void print_usage(FILE *out) {
     fputs(
         "usage: train_gpt CONFIG.json [section.key=value ...] [--dry-run]\n"
         "       train_gpt --help | --list-optimizers | --describe NAME | --docs-config | --docs-optimizers\n\n"
-        "  --dry-run          print the plan (parameters, memory, FLOPs, time) and stop\n"
+        "  --dry-run          print the plan (parameters, memory, FLOPs, time) and stop; =json: for programs\n"
         "  --list-optimizers  every optimizer, a line each\n"
         "  --describe NAME    an optimizer's equation, source and hyper-parameters\n"
         "  --docs-config      this reference as Markdown (docs/config.md)\n"
@@ -864,9 +879,10 @@ static bool train_command(int argc, char **argv, Error *err) {
     Session s = {.command_line = command_line};
     char **overrides = argv; /* gathered at its beginning */
     int override_count = 0;
-    bool dry = false, ok = command_line != NULL || error_set(err, ERR_IO, "out of memory");
+    bool dry = false, json = false, ok = command_line != NULL || error_set(err, ERR_IO, "out of memory");
     for (int i = 1; ok && i < argc; i++) {
         if (strcmp(argv[i], "--dry-run") == 0) dry = true;
+        else if (strcmp(argv[i], "--dry-run=json") == 0) dry = json = true;
         else if (argv[i][0] == '-')
             ok = error_set(err, ERR_CONFIG, "unknown option %s; train_gpt --help lists them", argv[i]);
         else if (config_path == NULL) config_path = argv[i];
@@ -879,7 +895,7 @@ static bool train_command(int argc, char **argv, Error *err) {
         s.threads = s.config.train.threads > 0 ? (int)s.config.train.threads : threads_available();
         ok = open_data(&s, err) && make_plan(&s, &plan, err);
         if (ok && !dry) plan_print_header(stdout, &plan, &s.config);
-        ok = ok && (dry ? dry_run(&s, &plan, err) : run(&s, err));
+        ok = ok && (dry ? dry_run(&s, &plan, json, err) : run(&s, err));
     } else {
         ok = false;
     }

@@ -10,8 +10,11 @@
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "train/progress.h"
+#include "train/study_board.h"
 #include "train/study_plan.h"
+#include "train/study_speed.h"
 #include "train/study_store.h"
+#include "train/study_summary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +31,7 @@
 
 enum { CHILDREN_MAX = 1024 };
 
+#define TICK_S    0.2
 #define ORPHANS_S 10 /* so long children of a study that was killed may take to die, and hold their runs */
 
 /* A run that is being trained. */
@@ -54,6 +58,9 @@ typedef struct Study {
     int child_count;
     Ended *ended;
     size_t ended_count, ended_room;
+    StudyBoard board;
+    double first_step_s;        /* of a run, as measured before any has ended; NAN */
+    double first_tokens;        /* that were trained when this process began */
     char failed[STUDY_DIR_MAX]; /* the run that failed; "" */
     Error failure;
     int lock_fd;
@@ -230,12 +237,16 @@ static void end_run(Study *s, Child *child, int status) {
     StudyOutcome outcome = study_store_outcome(run, task);
     format_duration(taken_s, time, sizeof time);
     if (code == 0 && outcome.state == STUDY_DONE && all_kept(s, run, task))
-        printf("%s: %.4f (%s)\n", run->dir, outcome.loss, time);
+        study_board_note(&s->board, "%s: %.4f (%s)", run->dir + strlen("runs/"), outcome.loss, time);
     else if (code == ERR_DIVERGED && outcome.state == STUDY_DIVERGED)
-        printf("%s: diverged after step %lld (%s)\n", run->dir, (long long)outcome.last_step, time);
+        study_board_note(&s->board, "%s: diverged after step %lld (%s)", run->dir + strlen("runs/"),
+                         (long long)outcome.last_step, time);
     else if (!stop_signal && !(code == ERR_BUSY && clock_s() - s->start_s < ORPHANS_S))
         note_failure(s, run, status);
-    fflush(stdout);
+}
+
+static bool has_ended(const StudyRun *run) {
+    return run->state == STUDY_DONE || run->state == STUDY_DIVERGED;
 }
 
 static bool reap(Study *s) {
@@ -249,16 +260,82 @@ static bool reap(Study *s) {
     return any;
 }
 
+/* ------------------------------------------------------------------------------------------------- progress */
+
+/* Seconds a step of this method's runs that have ended, of any other's, or as first measured. */
+static double pace_of(const Study *s, int method) {
+    double sum[2] = {0}, n[2] = {0};
+    for (int i = 0; i < s->plan.index.run_count; i++) {
+        const StudyTask *task = &s->plan.tasks[i];
+        bool other = task->method != method;
+        if (isnan(task->step_s)) continue;
+        sum[other] += task->step_s;
+        n[other]++;
+    }
+    for (int other = 0; other < 2; other++)
+        if (n[other] > 0) return sum[other] / n[other];
+    return s->first_step_s;
+}
+
+static int64_t tokens_a_step(const Config *c) {
+    return c->train.batch_size * c->train.grad_accum * c->model.block_size;
+}
+
+/* What is done of every run, and what is left. */
+static StudyFigures figures_of(const Study *s) {
+    int count = s->plan.index.run_count;
+    StudyPart *parts = calloc((size_t)count + 1, sizeof *parts);
+    StudyFigures none = {.left_s = NAN};
+    if (!parts) return none;
+    for (int i = 0; i < count; i++) {
+        const StudyTask *task = &s->plan.tasks[i];
+        const StudyRun *run = &s->plan.index.runs[i];
+        StepRecord record;
+        int64_t begin = run->branch_step > 0 ? run->branch_step : 0;
+        parts[i] = (StudyPart){.begin_step = begin,
+                               .step = begin,
+                               .total_steps = task->total_steps,
+                               .tokens_a_step = tokens_a_step(&task->config),
+                               .step_s = pace_of(s, task->method),
+                               .ended = has_ended(run)};
+        if (run->state == STUDY_RUNNING && study_last_record(task->config.run.dir, &record))
+            parts[i].step = record.step;
+    }
+    StudyFigures f = study_figures(parts, count, s->side_by_side);
+    free(parts);
+    return f;
+}
+
+/* "adamw lr=0.003 seed 1   300/600  loss 4.2100  0:31" */
+static void describe_run(const Study *s, const Child *child, char out[BOARD_LINE_SIZE]) {
+    int place = find_place(s, child->dir);
+    const StudyRun *run = &s->plan.index.runs[place];
+    const StudyTask *task = &s->plan.tasks[place];
+    char settings[128], time[32], loss[32] = "";
+    StepRecord record = {0};
+    if (study_last_record(task->config.run.dir, &record) && isfinite(record.train_loss))
+        snprintf(loss, sizeof loss, "loss %.4f  ", record.train_loss);
+    snprintf(out, BOARD_LINE_SIZE, "%s %s seed %lld  %lld/%lld  %s%s", run->method,
+             study_settings_text(run->settings, settings, sizeof settings), (long long)run->seed,
+             (long long)record.step, (long long)task->total_steps, loss,
+             format_duration(clock_s() - child->start_s, time, sizeof time));
+}
+
+static void show(Study *s) {
+    static char lines[CHILDREN_MAX + 1][BOARD_LINE_SIZE];
+    StudyFigures f = figures_of(s);
+    double rate = (f.tokens_done - s->first_tokens) / (clock_s() - s->start_s);
+    for (int i = 0; i < s->child_count; i++) describe_run(s, &s->children[i], lines[i]);
+    study_figures_text(&f, s->plan.open_ended, rate, lines[s->child_count], BOARD_LINE_SIZE);
+    study_board_show(&s->board, lines, s->child_count + 1);
+}
+
 /* ------------------------------------------------------------------------------------------------ the study */
 
 static bool remake_plan(Study *s, Error *err) {
     study_plan_free(&s->plan);
     return study_plan_make(&s->plan, &s->spec, &s->world, err) &&
            study_index_write(&s->plan.index, s->spec.dir, err);
-}
-
-static bool has_ended(const StudyRun *run) {
-    return run->state == STUDY_DONE || run->state == STUDY_DIVERGED;
 }
 
 /* Will any run still branch off one of this method's? */
@@ -298,26 +375,63 @@ static void stop_children(Study *s) {
     for (int i = 0; i < s->child_count; i++) kill(s->children[i].pid, SIGTERM);
 }
 
+static void pause_s(double seconds) {
+    nanosleep(&(struct timespec){.tv_nsec = (long)(seconds * 1e9)}, NULL);
+}
+
+/* Until a run ends. A signal is passed on, once. */
+static void wait_for_run(Study *s, bool *stopping) {
+    double shown_s = 0;
+    while (!reap(s)) {
+        if (stop_signal && !*stopping) stop_children(s);
+        *stopping |= stop_signal != 0;
+        if (clock_s() - shown_s >= 1) {
+            show(s);
+            shown_s = clock_s();
+        }
+        pause_s(TICK_S);
+    }
+}
+
 /* Until all runs have ended, one has failed and the others have ended, or a signal came and they have saved. */
 static bool run_study(Study *s, Error *err) {
     bool stopping = false, ok = remake_plan(s, err);
+    s->first_tokens = ok ? figures_of(s).tokens_done : 0;
+    s->start_s = clock_s();
     while (ok) {
         tidy(s);
         if (!stop_signal && !*s->failed) ok = start_runs(s, err);
         if (!ok || s->child_count == 0) break;
-        if (!study_index_write(&s->plan.index, s->spec.dir, err)) ok = false;
-        while (ok && !reap(s)) {
-            if (stop_signal && !stopping) {
-                stop_children(s);
-                stopping = true;
-            }
-            nanosleep(&(struct timespec){.tv_nsec = 200 * 1000000}, NULL);
-        }
-        ok = ok && remake_plan(s, err);
+        ok = study_index_write(&s->plan.index, s->spec.dir, err);
+        if (!ok) break;
+        wait_for_run(s, &stopping);
+        ok = remake_plan(s, err);
     }
     if (!ok) stop_children(s);
-    while (s->child_count > 0 && !reap(s)) nanosleep(&(struct timespec){.tv_nsec = 100 * 1000000}, NULL);
+    while (s->child_count > 0)
+        if (!reap(s)) pause_s(TICK_S);
+    study_board_close(&s->board);
     return ok;
+}
+
+/* How the machine is shared, unless the description says so. */
+static bool share_machine(Study *s, Error *err) {
+    int ready = 0, first = -1;
+    StudySpeed speed;
+    s->first_step_s = NAN;
+    s->side_by_side = s->spec.side_by_side ? (int)s->spec.side_by_side : 1;
+    for (int i = s->plan.index.run_count - 1; i >= 0; i--)
+        if (s->plan.index.runs[i].state == STUDY_WAITING) first = i, ready++;
+    if (first < 0) return true;
+    const Config *config = &s->plan.tasks[first].config;
+    int threads = s->cores > s->side_by_side ? s->cores / s->side_by_side : 1;
+    if (s->spec.side_by_side
+            ? !study_speed_measure(&speed, s->program, config, s->side_by_side, threads, err)
+            : !study_speed_share(&speed, s->program, config, s->cores, ready, stdout, err))
+        return false;
+    s->side_by_side = speed.at_once;
+    s->first_step_s = speed.run_s / (double)speed.total_steps;
+    return true;
 }
 
 /* The same folder's train_gpt. */
@@ -331,37 +445,120 @@ static bool find_program(Study *s, Error *err) {
            error_set(err, ERR_IO, "%s: %s; type make", s->program, strerror(errno));
 }
 
-/* Are all configs right, also those of runs that are not known yet? */
-static bool check_configs(Study *s, Error *err) {
+/* Everything the study would come to, were the first point of every grid the best: are all configs right, also
+ * those of runs that are not known yet? */
+static bool guess_plan(Study *s, Error *err) {
     s->world.guess = true;
     bool ok = study_plan_make(&s->plan, &s->spec, &s->world, err);
-    study_plan_free(&s->plan);
     s->world.guess = false;
     return ok;
+}
+
+/* ------------------------------------------------------------------------------------------------------ --plan */
+
+/* A method's line, timed by itself at the sharing that was chosen. */
+static bool print_method(Study *s, int method, int threads, StudySpeed *most, double *flops, Error *err) {
+    int runs = 0, ended = 0, first = -1;
+    double steps = 0;
+    for (int i = s->plan.index.run_count - 1; i >= 0; i--) {
+        const StudyRun *run = &s->plan.index.runs[i];
+        if (s->plan.tasks[i].method != method) continue;
+        first = i;
+        runs++;
+        ended += has_ended(run);
+        if (!has_ended(run))
+            steps += (double)(s->plan.tasks[i].total_steps - (run->branch_step > 0 ? run->branch_step : 0));
+    }
+    const StudyMethod *m = &s->plan.index.methods[method];
+    StudySpeed speed = {0};
+    if (steps > 0 && !study_speed_measure(&speed, s->program, &s->plan.tasks[first].config, s->side_by_side,
+                                          threads, err))
+        return false;
+    double step_s = steps > 0 ? speed.run_s / (double)speed.total_steps : NAN;
+    char tokens[16], time[32];
+    for (int i = 0; i < s->plan.index.run_count; i++)
+        if (s->plan.tasks[i].method == method) s->plan.tasks[i].step_s = step_s;
+    if (speed.memory_bytes > most->memory_bytes) *most = speed;
+    *flops += steps * (double)speed.tokens_a_step * speed.flops_a_token;
+    printf("%-20s %-16s %5d %6d %8s %10s  %s%s\n", m->name, m->optimizer, runs, ended,
+           format_count(steps * (double)speed.tokens_a_step, tokens, sizeof tokens),
+           format_duration(steps * step_s / s->side_by_side, time, sizeof time), *m->trunk ? "off " : "",
+           m->trunk);
+    return true;
+}
+
+static bool print_plan(Study *s, Error *err) {
+    int threads = s->cores > s->side_by_side ? s->cores / s->side_by_side : 1;
+    double flops = 0;
+    StudySpeed most = {0};
+    bool ok = true;
+    printf("\n%-20s %-16s %5s %6s %8s %10s\n", "method", "optimizer", "runs", "ended", "tokens", "time");
+    for (int i = 0; i < s->spec.method_count && ok; i++)
+        ok = print_method(s, i, threads, &most, &flops, err);
+    if (!ok) return false;
+    StudyFigures f = figures_of(s);
+    char tokens[16], time[32];
+    const char *least = s->plan.open_ended ? "at least " : "";
+    printf("\nruns         %s%d, %d of them ended%s\n", least, f.runs, f.ended,
+           s->plan.open_ended ? "; a grid whose best point lies on its edge grows" : "");
+    printf("compute      %s tokens left, %.3g FLOPs\n",
+           format_count(f.tokens - f.tokens_done, tokens, sizeof tokens), flops);
+    printf("memory       %d at a time, %.1f MB each, %.1f MB free\n", s->side_by_side,
+           (double)most.memory_bytes / 1e6, (double)memory_available() / 1e6);
+    printf("time         %s%s (measured just now, before any soft phase)\n", *least ? least : "about ",
+           format_duration(f.left_s, time, sizeof time));
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------- the results */
+
+static bool print_results(const Study *s, Error *err) {
+    StudySummary summary;
+    char settings[64], mean[32], se[32];
+    if (!study_summary_make(&summary, &s->plan.index, NULL, 0.05, err)) return false;
+    printf("\n%-20s %-28s %9s %9s %4s\n", "method", "chosen", "mean loss", "std error", "n");
+    for (int i = 0; i < summary.count; i++) {
+        const StudyResult *r = &summary.methods[summary.order[i]];
+        snprintf(mean, sizeof mean, r->loss.n > 0 ? "%.4f" : "-", r->loss.mean);
+        snprintf(se, sizeof se, r->loss.n > 1 ? "%.4f" : "-", r->loss.se);
+        printf("%-20s %-28s %9s %9s %4d", r->method->name,
+               study_settings_text(r->method->settings, settings, sizeof settings), mean, se, r->loss.n);
+        if (r->diverged > 0) printf("  %d diverged", r->diverged);
+        if (*r->method->edge) printf("  edge: %s", r->method->edge);
+        printf("\n");
+    }
+    printf("\n./compare %s says which differences are real\n", s->spec.dir);
+    study_summary_free(&summary);
+    return true;
+}
+
+/* Runs it under the study's lock. */
+static bool run_locked(Study *s, Error *err) {
+    s->lock_fd = study_store_lock(s->spec.dir, err);
+    if (s->lock_fd < 0 || !study_store_describe(&s->spec, err) || !share_machine(s, err)) return false;
+    catch_signals();
+    study_board_open(&s->board, stdout);
+    if (!run_study(s, err)) return false;
+    if (*s->failed) {
+        *err = s->failure;
+        return false;
+    }
+    if (!s->plan.index.done)
+        return error_set(err, ERR_STOPPED, "%s: stopped; the same command goes on with it", s->spec.dir);
+    return print_results(s, err);
 }
 
 static bool study_command(const char *path, bool plan_only, Error *err) {
     Study *s = calloc(1, sizeof *s);
     if (!s) return error_set(err, ERR_IO, "study: out of memory");
     s->lock_fd = -1;
+    s->cores = threads_available();
+    s->start_s = clock_s();
     s->world = (StudyWorld){
         .context = s, .total_steps = count_steps, .outcome = outcome_of, .has_checkpoint = has_checkpoint};
-    bool ok = study_spec_read(&s->spec, path, err) && find_program(s, err) && check_configs(s, err);
-    if (ok && !plan_only) {
-        s->cores = threads_available();
-        s->start_s = clock_s();
-        s->side_by_side = s->spec.side_by_side ? (int)s->spec.side_by_side : s->cores;
-        ok = (s->lock_fd = study_store_lock(s->spec.dir, err)) >= 0 && study_store_describe(&s->spec, err);
-        catch_signals();
-        ok = ok && run_study(s, err);
-        if (ok && *s->failed) {
-            *err = s->failure;
-            ok = false;
-        } else if (ok && !s->plan.index.done) {
-            ok = error_set(err, ERR_STOPPED, "%s: stopped; the same command goes on with it", s->spec.dir);
-        }
-        if (ok) printf("done: %s\n", s->spec.dir);
-    }
+    bool ok = study_spec_read(&s->spec, path, err) && find_program(s, err) && guess_plan(s, err);
+    if (plan_only) ok = ok && share_machine(s, err) && print_plan(s, err);
+    else ok = ok && run_locked(s, err);
     if (s->lock_fd >= 0) close(s->lock_fd);
     study_plan_free(&s->plan);
     study_spec_free(&s->spec);
@@ -373,7 +570,8 @@ static bool study_command(const char *path, bool plan_only, Error *err) {
 static void print_usage(FILE *out) {
     fputs("usage: study STUDY.json [--plan]\n"
           "Trains what the description asks for (docs/studies.md), or goes on with it.\n"
-          "  --plan    what it would train: runs, compute, memory, time; writes nothing\n",
+          "  --plan    what it would train: runs, compute, memory, time; writes nothing\n"
+          "  --keys    every key of a description, as Markdown\n",
           out);
 }
 
@@ -385,6 +583,10 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             print_usage(stdout);
+            return error_check_stdout(&err) ? 0 : error_print(&err);
+        }
+        if (strcmp(argv[i], "--keys") == 0) {
+            study_spec_print_markdown(stdout);
             return error_check_stdout(&err) ? 0 : error_print(&err);
         }
         if (strcmp(argv[i], "--plan") == 0) plan_only = true;

@@ -51,6 +51,22 @@ void plan_print_header(FILE *out, const Plan *plan, const Config *config) {
             all_tokens / (double)plan->epoch_tokens);
 }
 
+typedef struct PlanTimes {
+    double step_s, evals, eval_s, total_s;
+} PlanTimes;
+
+/* From what was measured. */
+static PlanTimes plan_times(const Plan *plan, const Config *config) {
+    const EvalSection *eval = &config->eval;
+    int64_t between = eval->every > 0 ? (plan->total_steps - 1) / eval->every : 0;
+    double batch_tokens = (double)plan->tokens_a_step / (double)config->train.grad_accum;
+    PlanTimes t = {.evals = 2 + (double)between};
+    t.step_s = (double)config->train.grad_accum * plan->micro_batch_s + plan->optimizer_s;
+    t.eval_s = (double)eval->tokens / batch_tokens * plan->eval_batch_s;
+    t.total_s = (double)plan->total_steps * t.step_s + t.evals * t.eval_s;
+    return t;
+}
+
 void plan_print(FILE *out, const Plan *plan, const Config *config) {
     plan_print_header(out, plan, config);
     fprintf(out, "\n%-12s %8s %12s  %-16s %10s %8s\n", "parameters", "tensors", "weights", "optimizer",
@@ -73,18 +89,24 @@ void plan_print(FILE *out, const Plan *plan, const Config *config) {
             plan->flops_a_token, plan->flops_a_token * step_tokens,
             plan->flops_a_token * step_tokens * steps);
 
-    const EvalSection *eval = &config->eval;
-    int64_t between = eval->every > 0 ? (plan->total_steps - 1) / eval->every : 0;
-    double evals = 2 + (double)between;
-    double batch_tokens = step_tokens / (double)config->train.grad_accum;
-    double step_s = (double)config->train.grad_accum * plan->micro_batch_s + plan->optimizer_s;
-    double eval_s = (double)eval->tokens / batch_tokens * plan->eval_batch_s;
+    PlanTimes t = plan_times(plan, config);
     char time[32];
     fprintf(
         out,
         "time         about %s: %.4g s a step (optimizer %.0f %%), %.0f evaluations of %.4g s\n"
-        "             %.0f tokens/s, %.0f GFLOP/s (measured just now on one step, before any soft phase)\n",
-        format_duration(steps * step_s + evals * eval_s, time, sizeof time), step_s,
-        100 * plan->optimizer_s / step_s, evals, eval_s, step_tokens / step_s,
-        plan->flops_a_token * step_tokens / step_s * 1e-9);
+        "             %.0f tokens/s, %.0f GFLOP/s (measured just now on some steps, before any soft phase)\n",
+        format_duration(t.total_s, time, sizeof time), t.step_s, 100 * plan->optimizer_s / t.step_s,
+        t.evals, t.eval_s, step_tokens / t.step_s, plan->flops_a_token * step_tokens / t.step_s * 1e-9);
+}
+
+void plan_print_json(FILE *out, const Plan *plan, const Config *config) {
+    PlanTimes t = plan_times(plan, config);
+    fprintf(
+        out,
+        "{\"total_steps\":%" PRId64 ",\"tokens_a_step\":%" PRId64 ",\"params\":%" PRId64
+        ",\"memory_bytes\":%zu,\"checkpoint_bytes\":%zu,\"flops_a_token\":%.9g,\"threads\":%d,\"step_s\":%.9g,"
+        "\"optimizer_s\":%.9g,\"evaluations\":%.0f,\"eval_s\":%.9g,\"time_s\":%.9g}\n",
+        plan->total_steps, plan->tokens_a_step, total_params(plan), total_bytes(plan),
+        plan->checkpoint_bytes, plan->flops_a_token, plan->threads, t.step_s, plan->optimizer_s, t.evals,
+        t.eval_s, t.total_s);
 }

@@ -34,4 +34,7 @@ void plan_print_header(FILE *out, const Plan *plan, const Config *config);
 /* All of it. */
 void plan_print(FILE *out, const Plan *plan, const Config *config);
 
+/* Its figures as one JSON object, for programs. */
+void plan_print_json(FILE *out, const Plan *plan, const Config *config);
+
 #endif

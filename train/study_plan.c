@@ -259,6 +259,7 @@ static void look_up(Planner *p, StudyTask *task, StudyRun *run) {
     run->state = outcome.state;
     run->loss = outcome.loss;
     task->last_step = outcome.last_step;
+    task->step_s = outcome.last_step > 0 ? outcome.time_s / (double)outcome.last_step : NAN;
     task->ready = outcome.state == STUDY_WAITING && (task->trunk < 0 || outcome.begun);
 }
 
@@ -298,7 +299,7 @@ static bool add_task(Planner *p, int method, int number, const Settings *point, 
     }
     StudyTask *task = &p->plan->tasks[n];
     StudyRun *run = &index->runs[n];
-    *task = (StudyTask){.method = method, .point = number, .trunk = -1};
+    *task = (StudyTask){.method = method, .point = number, .trunk = -1, .step_s = NAN};
     *run = (StudyRun){.phase = phase, .seed = seed, .branch_step = -1, .loss = NAN};
     snprintf(run->method, sizeof run->method, "%s", p->spec->methods[method].name);
     bool ok = fill_task(p, task, run, point);

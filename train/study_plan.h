@@ -26,6 +26,7 @@
 typedef struct StudyTask {
     int method, point; /* place of the method, number of its grid's point */
     int64_t last_step; /* that is in its log */
+    double step_s;     /* what a step took, evaluations included; NAN: unknown */
     int trunk;         /* place of the task that it branches from; -1 */
     Config config;     /* as train_gpt will get it */
     char identity[17]; /* of what decides its bits: settings that are not at their default */
@@ -39,7 +40,8 @@ typedef struct StudyOutcome {
     StudyState state;
     double loss; /* final validation loss; NAN unless done */
     int64_t last_step;
-    bool begun; /* it would go on from a checkpoint of its own */
+    double time_s; /* since it, or its trunk, began */
+    bool begun;    /* it would go on from a checkpoint of its own */
 } StudyOutcome;
 
 typedef struct StudyWorld {

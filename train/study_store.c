@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SUMMARY_MAX_BYTES ((size_t)1 << 20)
@@ -48,7 +49,11 @@ int study_store_lock(const char *dir, Error *err) {
         fail(err, path, "be written");
         return -1;
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    for (int tries = 0; tries < 20; tries++) { /* a study that was killed takes a moment to go */
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+        if (errno != EWOULDBLOCK) break;
+        nanosleep(&(struct timespec){.tv_nsec = 50 * 1000000}, NULL);
+    }
     if (errno == EWOULDBLOCK)
         error_set(err, ERR_BUSY, "%s: another process works on this study; wait for it, or set dir", dir);
     else fail(err, path, "be locked");
@@ -97,6 +102,8 @@ static StudyOutcome read_summary(const char *run_dir) {
     }
     if (cJSON_IsNumber(steps) && fabs(steps->valuedouble) < 1e15)
         outcome.last_step = (int64_t)steps->valuedouble;
+    const cJSON *time = cJSON_GetObjectItemCaseSensitive(summary, "time_s");
+    outcome.time_s = cJSON_IsNumber(time) ? time->valuedouble : NAN;
     cJSON_Delete(summary);
     return outcome;
 }
