@@ -4,12 +4,15 @@
  *     ./compare runs/adamw runs/muon runs/softmuon
  *     ./compare --target 3.5 --x time runs/?*
  *     ./compare --html report.html runs/?*
+ *     ./compare studies/small                          a study: means over seeds and verdicts
+ *     ./compare --csv studies/small > small.csv
  */
 #include "train/chart.h"
 #include "train/progress.h"
 #include "train/report.h"
+#include "train/run_csv.h"
 #include "train/run_group.h"
-#include "train/run_reader.h"
+#include "train/study_print.h"
 #include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <locale.h>
@@ -17,16 +20,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CHART_ROWS = 18, RUNS_MAX = 200 };
-
-static const double LEVEL = 0.05; /* of verdicts */
 
 typedef struct Options {
     double target; /* NAN: none */
     RunAxis by;
-    bool train;
-    const char *html; /* the report's path; NULL: none */
+    bool train, csv;
+    const char *baseline; /* of a study; NULL: its own */
+    const char *html;     /* the report's path; NULL: none */
     char **dirs;
     int count;
 } Options;
@@ -44,16 +47,24 @@ static const char *const axis_names[] = {
 /* ----------------------------------------------------------------------------------------- command line */
 
 static void print_usage(FILE *out) {
-    fputs("usage: compare [--target LOSS] [--train] [--x step|tokens|time] [--html FILE] RUN...\n"
-          "Compares runs: a table sorted by final validation loss, a chart, and how the configs differ.\n"
-          "  RUN              a run directory, such as runs/adamw\n"
-          "  --target LOSS    also how many steps, tokens and seconds each run took to reach this "
-          "validation loss\n"
-          "  --train          draw the training loss (smoothed) instead of the validation loss\n"
-          "  --x AXIS         draw over steps (default), tokens, or time in seconds\n"
-          "  --html FILE      also write a report for a browser: one file that needs no network\n"
-          "The chart uses color in a terminal (NO_COLOR=1 turns it off) and is as wide as the terminal.\n",
-          out);
+    fputs(
+        "usage: compare [--target LOSS] [--train] [--x step|tokens|time] [--html FILE] RUN...\n"
+        "       compare [--target LOSS] [--train] [--x step|tokens|time] [--html FILE] [--baseline METHOD] STUDY\n"
+        "       compare --csv RUN|STUDY...\n"
+        "Compares runs: a table sorted by final validation loss, a chart, and how the configs differ. Of a study:\n"
+        "means over seeds, differences to the baseline with intervals and verdicts, and what was tuned.\n"
+        "  RUN              a run directory, such as runs/adamw\n"
+        "  STUDY            a study's directory, such as studies/small\n"
+        "  --target LOSS    also how many steps, tokens and seconds each run took to reach this "
+        "validation loss\n"
+        "  --train          draw the training loss (smoothed) instead of the validation loss\n"
+        "  --x AXIS         draw over steps (default), tokens, or time in seconds\n"
+        "  --html FILE      also write a report for a browser: one file that needs no network\n"
+        "  --baseline NAME  compare with this method instead of the study's baseline\n"
+        "  --csv            every figure of every logged step as comma-separated values, and nothing else\n"
+        "The chart uses color in a terminal (NO_COLOR=1 turns it off) and is as wide as the terminal. "
+        "docs/comparing.md\nsays what the verdicts mean.\n",
+        out);
 }
 
 static bool parse_target(const char *text, double *target, Error *err) {
@@ -74,7 +85,35 @@ static bool parse_axis(const char *text, RunAxis *by, Error *err) {
 
 static bool parse_html(const char *text, const char **path, Error *err) {
     *path = text;
-    return (text && *text) || error_set(err, ERR_CONFIG, "--html needs a file to write, such as report.html");
+    return (text && *text) ||
+           error_set(err, ERR_CONFIG, "--html needs a file to write, such as report.html");
+}
+
+static bool parse_baseline(const char *text, const char **baseline, Error *err) {
+    *baseline = text;
+    return text != NULL || error_set(err, ERR_CONFIG, "--baseline needs the name of a method");
+}
+
+static bool is_study(const char *dir) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/index.json", dir);
+    return access(path, F_OK) == 0;
+}
+
+/* Do the words go together? */
+static bool check_options(const Options *o, Error *err) {
+    int studies = 0;
+    for (int i = 0; i < o->count; i++) studies += is_study(o->dirs[i]);
+    if (o->count == 0)
+        return error_set(err, ERR_CONFIG, "no run to compare. Type ./compare RUN..., or --help");
+    if (o->csv && (o->html || o->train || o->by != BY_STEP || o->baseline || isfinite(o->target)))
+        return error_set(err, ERR_CONFIG, "--csv prints every figure, and takes no other option");
+    if (!o->csv && studies && o->count > 1)
+        return error_set(err, ERR_CONFIG, "one study at a time, and no runs beside it");
+    if (!studies && o->baseline) return error_set(err, ERR_CONFIG, "--baseline goes with a study");
+    if (!o->csv && o->count > RUNS_MAX)
+        return error_set(err, ERR_CONFIG, "%d runs, more than %d", o->count, RUNS_MAX);
+    return true;
 }
 
 /* Moves the runs to the front of argv. */
@@ -87,15 +126,14 @@ static bool parse_options(Options *o, int argc, char **argv, Error *err) {
         else if (!strcmp(word, "--x")) ok = parse_axis(argv[++i], &o->by, err);
         else if (!strcmp(word, "--train")) o->train = true;
         else if (!strcmp(word, "--html")) ok = parse_html(argv[++i], &o->html, err);
+        else if (!strcmp(word, "--csv")) o->csv = true;
+        else if (!strcmp(word, "--baseline")) ok = parse_baseline(argv[++i], &o->baseline, err);
         else if (word[0] == '-')
             ok = error_set(err, ERR_CONFIG, "unknown option %s. Type ./compare --help", word);
         else o->dirs[o->count++] = argv[i];
         if (!ok) return false;
     }
-    if (o->count == 0)
-        return error_set(err, ERR_CONFIG, "no run to compare. Type ./compare RUN..., or --help");
-    if (o->count > RUNS_MAX) return error_set(err, ERR_CONFIG, "%d runs, more than %d", o->count, RUNS_MAX);
-    return true;
+    return check_options(o, err);
 }
 
 /* ------------------------------------------------------------------------------------------------ order */
@@ -162,33 +200,48 @@ static const char *count_text(char *out, size_t size, double count) {
     return isfinite(count) && count > 0 ? format_count(count, out, size) : "-";
 }
 
-static void print_table_row(const Entry *e, int index, bool winner, int names, int optimizers,
+static bool has_spikes(const Entry *entries, int count) {
+    for (int i = 0; i < count; i++)
+        if (isfinite(run_last_figure(&entries[i].run, "spikes"))) return true;
+    return false;
+}
+
+/* Columns that depend on the runs. */
+typedef struct Table {
+    int names, optimizers;
+    bool spikes;
+} Table;
+
+static void print_table_row(const Entry *e, int index, bool winner, const Table *table,
                             const ChartStyle *style) {
     char text[32], step[32];
     const RunResult *r = &e->result;
     if (isnan(r->best_val)) *step = '\0';
     else snprintf(step, sizeof step, "@%" PRId64, r->best_step);
     printf("%s %s%c %-*s%s  %-*s", winner ? "*" : " ", chart_color(style, index), chart_letter(index),
-           names, e->run.name, chart_color_end(style), optimizers, e->optimizer);
+           table->names, e->run.name, chart_color_end(style), table->optimizers, e->optimizer);
     printf("  %9s", number(text, sizeof text, "%.4f", r->final_val));
     printf("  %8s %-6s", number(text, sizeof text, "%.4f", r->best_val), step);
     printf(" %10s", number(text, sizeof text, "%.2f", exp(r->final_val)));
     printf("  %8s", count_text(text, sizeof text, r->tokens_per_s));
-    printf("  %7s\n", duration(text, sizeof text, r->time_s));
+    printf("  %7s", duration(text, sizeof text, r->time_s));
+    if (table->spikes)
+        printf("  %6s", number(text, sizeof text, "%.0f", run_last_figure(&e->run, "spikes")));
+    putchar('\n');
 }
 
 static void print_table(const Entry *entries, int count, const ChartStyle *style) {
     char tokens[32];
-    int names = 3, optimizers = 9;
+    Table table = {3, 9, has_spikes(entries, count)};
     for (int i = 0; i < count; i++) {
-        names = width_of(entries[i].run.name, names);
-        optimizers = width_of(entries[i].optimizer, optimizers);
+        table.names = width_of(entries[i].run.name, table.names);
+        table.optimizers = width_of(entries[i].optimizer, table.optimizers);
     }
-    printf("    %-*s  %-*s  %9s  %8s %-6s %10s  %8s  %7s\n", names, "run", optimizers, "optimizer",
-           "final val", "best val", "@step", "perplexity", "tokens/s", "time");
+    printf("    %-*s  %-*s  %9s  %8s %-6s %10s  %8s  %7s%s\n", table.names, "run", table.optimizers,
+           "optimizer", "final val", "best val", "@step", "perplexity", "tokens/s", "time",
+           table.spikes ? "  spikes" : "");
     bool won = count > 1 && isfinite(entries[0].result.final_val) && !diverged(&entries[0]);
-    for (int i = 0; i < count; i++)
-        print_table_row(&entries[i], i, won && i == 0, names, optimizers, style);
+    for (int i = 0; i < count; i++) print_table_row(&entries[i], i, won && i == 0, &table, style);
     if (won)
         printf("* lowest final validation loss, in nats a token, after %s tokens of training\n",
                count_text(tokens, sizeof tokens, (double)entries[0].result.tokens));
@@ -377,7 +430,8 @@ static bool write_report(const Entry *entries, const Options *o, Error *err) {
     for (int i = 0; i < o->count; i++) runs[i] = entries[i].run;
     if (!run_group(&index, runs, o->count, err)) return false;
     ReportSource source = {&index, &summary, runs};
-    bool ok = study_summary_make(&summary, &index, NULL, LEVEL, err) && report_write(o->html, &source, err);
+    bool ok =
+        study_summary_make(&summary, &index, NULL, STUDY_LEVEL, err) && report_write(o->html, &source, err);
     study_summary_free(&summary);
     study_index_free(&index);
     if (ok) printf("\nreport: %s\n", o->html);
@@ -396,6 +450,45 @@ static bool compare(Entry *entries, const Options *o, Error *err) {
     return error_check_stdout(err);
 }
 
+/* The runs that count, where they can be read; study_print has named the others. */
+static void read_final_runs(Run *runs, const StudyIndex *index, const char *dir) {
+    char path[4096];
+    Error unread;
+    for (int i = 0; i < index->run_count; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, index->runs[i].dir);
+        if (index->runs[i].phase == STUDY_FINAL && index->runs[i].state != STUDY_WAITING)
+            run_read(&runs[i], path, &unread);
+    }
+}
+
+static bool write_study_report(const Options *o, Error *err) {
+    StudyIndex index;
+    StudySummary summary = {0};
+    if (!study_index_read(&index, o->dirs[0], err)) return false;
+    Run *runs = calloc((size_t)index.run_count + 1, sizeof *runs);
+    ReportSource source = {&index, &summary, runs};
+    bool ok = runs != NULL || error_set(err, ERR_IO, "out of memory for the report");
+    if (ok) read_final_runs(runs, &index, o->dirs[0]);
+    ok = ok && study_summary_make(&summary, &index, o->baseline, STUDY_LEVEL, err) &&
+         report_write(o->html, &source, err);
+    for (int i = 0; runs && i < index.run_count; i++) run_free(&runs[i]);
+    free(runs);
+    study_summary_free(&summary);
+    study_index_free(&index);
+    if (ok) printf("\nreport: %s\n", o->html);
+    return ok;
+}
+
+static bool compare_study(const Options *o, Error *err) {
+    StudyPrint what = {o->dirs[0], o->baseline, o->target, o->by, o->train};
+    return study_print(stdout, &what, err) && (!o->html || write_study_report(o, err)) &&
+           error_check_stdout(err);
+}
+
+static bool print_csv(const Options *o, Error *err) {
+    return run_csv_print(stdout, o->dirs, o->count, err) && error_check_stdout(err);
+}
+
 int main(int argc, char **argv) {
     Options options;
     Error err = {0};
@@ -407,7 +500,9 @@ int main(int argc, char **argv) {
         }
     if (!parse_options(&options, argc, argv, &err)) return error_print(&err);
     static Entry entries[RUNS_MAX];
-    bool ok = compare(entries, &options, &err);
+    bool ok = options.csv                 ? print_csv(&options, &err)
+              : is_study(options.dirs[0]) ? compare_study(&options, &err)
+                                          : compare(entries, &options, &err);
     for (int i = 0; i < options.count; i++) run_free(&entries[i].run);
     return ok ? 0 : error_print(&err);
 }

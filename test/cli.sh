@@ -1007,6 +1007,49 @@ compare_refuses_what_is_no_run() (
     fails 2 "--fast" "$bin/compare" --fast adamw
     fails 2 "--html" "$bin/compare" adamw --html
     fails 1 "nowhere/r.html" "$bin/compare" adamw --html nowhere/r.html
+    fails 2 "goes with a study" "$bin/compare" --baseline adamw adamw
+    fails 2 "--csv" "$bin/compare" --csv --train adamw
+)
+
+a_study_of_two() { # two seeds of one method, one of another, all with the same metrics but for what the index says
+    mkdir -p two/runs
+    for run in 1 2 3; do cp -r adamw two/runs/$run; done
+    printf '{"name":"two","baseline":"a","state":"done","methods":[%s,%s],"runs":[%s,%s,%s]}\n' \
+        '{"name":"a","optimizer":"adamw","trunk":null,"settings":{"optimizer.lr":0.1},"edge":null}' \
+        '{"name":"b","optimizer":"adamw","trunk":null,"settings":{"optimizer.lr":0.1},"edge":null}' \
+        "$(a_run 1 a 1 3.5)" "$(a_run 2 a 2 3.25)" "$(a_run 3 b 2 3)" >two/index.json
+}
+
+a_run() { # DIR METHOD SEED LOSS
+    printf '{"dir":"runs/%s","method":"%s","phase":"final","settings":{"optimizer.lr":0.1},"seed":%s,' "$1" "$2" "$3"
+    printf '"trunk":null,"branch_step":null,"state":"done","loss":%s}' "$4"
+}
+
+compare_reads_a_study() (
+    a_study_of_two
+    does 0 "$bin/compare" two
+    for words in "study two: 2 methods, 3 runs (3 done)" "-0.25000" "no verdict: fewer than two pairs" \
+        "mean validation loss by step"; do has "$work/out" "$words"; done
+    does 0 "$bin/compare" two --baseline b --target 9 --x tokens
+    has "$work/out" "+0.25000"
+    does 0 "$bin/compare" two --html two.html
+    has two.html "</html>"
+    fails 2 "c is none of the study's methods" "$bin/compare" two --baseline c
+    fails 2 "one study at a time" "$bin/compare" two adamw
+    echo '{}' >two/index.json
+    fails 3 "index.json" "$bin/compare" two
+)
+
+compare_writes_csv() (
+    a_study_of_two
+    lines=$(wc -l <adamw/metrics.jsonl)
+    does 0 "$bin/compare" --csv two adamw
+    is "$(wc -l <"$work/out")" $((4 * lines + 1))
+    is "$(sed -n '1s/,time_s.*//p' "$work/out")" run,method,seed,phase,settings,step,tokens
+    is "$(sed -n "$((3 * lines + 1))s/,[0-9].*//p" "$work/out")" two/runs/3,b
+    is "$(grep -c '^adamw,adamw,' "$work/out")" "$lines"
+    fails 3 "gone" "$bin/compare" --csv adamw gone
+    fails 1 "stdout" full "$bin/compare" --csv adamw
 )
 
 # ---- scripts -------------------------------------------------------------------------------------------------------

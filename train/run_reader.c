@@ -158,6 +158,16 @@ RunResult run_result(const Run *run) {
     return result;
 }
 
+double run_last_figure(const Run *run, const char *key) {
+    const StepFigure *f = STEP_FIGURES;
+    while (f->key && strcmp(f->key, key) != 0) f++;
+    for (size_t i = run->record_count; f->key && i-- > 0;) {
+        double value = *step_figure(&run->records[i], f);
+        if (!isnan(value)) return value;
+    }
+    return NAN;
+}
+
 const StepRecord *run_reach(const Run *run, double target) {
     for (size_t i = 0; i < run->record_count; i++)
         if (run->records[i].val_loss <= target) return &run->records[i];

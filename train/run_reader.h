@@ -36,6 +36,9 @@ typedef struct RunResult {
 
 RunResult run_result(const Run *run);
 
+/* The last value of a figure, by its key in metrics.jsonl such as "spikes"; NAN without any. */
+double run_last_figure(const Run *run, const char *key);
+
 /* The first evaluation at or below `target`, or NULL. */
 const StepRecord *run_reach(const Run *run, double target);
 
