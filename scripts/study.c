@@ -298,8 +298,10 @@ static StudyFigures figures_of(const Study *s) {
                                .tokens_a_step = tokens_a_step(&task->config),
                                .step_s = pace_of(s, task->method),
                                .ended = has_ended(run)};
-        if (run->state == STUDY_RUNNING && study_last_record(task->config.run.dir, &record))
-            parts[i].step = record.step;
+        if (run->state != STUDY_RUNNING || !study_last_record(task->config.run.dir, &record)) continue;
+        parts[i].step = record.step;
+        if (record.step > 0 && isnan(parts[i].step_s))
+            parts[i].step_s = record.time_s / (double)record.step;
     }
     StudyFigures f = study_figures(parts, count, s->side_by_side);
     free(parts);
@@ -419,15 +421,13 @@ static bool share_machine(Study *s, Error *err) {
     int ready = 0, first = -1;
     StudySpeed speed;
     s->first_step_s = NAN;
-    s->side_by_side = s->spec.side_by_side ? (int)s->spec.side_by_side : 1;
+    s->side_by_side = (int)s->spec.side_by_side;
     for (int i = s->plan.index.run_count - 1; i >= 0; i--)
         if (s->plan.index.runs[i].state == STUDY_WAITING) first = i, ready++;
+    if (s->side_by_side == 0) s->side_by_side = 1;
+    else return true;
     if (first < 0) return true;
-    const Config *config = &s->plan.tasks[first].config;
-    int threads = s->cores > s->side_by_side ? s->cores / s->side_by_side : 1;
-    if (s->spec.side_by_side
-            ? !study_speed_measure(&speed, s->program, config, s->side_by_side, threads, err)
-            : !study_speed_share(&speed, s->program, config, s->cores, ready, stdout, err))
+    if (!study_speed_share(&speed, s->program, &s->plan.tasks[first].config, s->cores, ready, stdout, err))
         return false;
     s->side_by_side = speed.at_once;
     s->first_step_s = speed.run_s / (double)speed.total_steps;

@@ -19,7 +19,8 @@ typedef struct Settings {
 
 typedef struct Axis {
     const char *key;
-    cJSON *values; /* a list; numbers ascend */
+    cJSON *values[STUDY_VALUES_MAX + 2 * STUDY_EXTEND_MAX]; /* numbers ascend */
+    int count;
     bool numeric;
     int added[2]; /* values beyond the low and the high edge */
 } Axis;
@@ -327,8 +328,8 @@ static Settings point_of(Planner *p, const Method *m, int number) {
     Settings s = settings_copy(p, &m->start);
     const cJSON *value[STUDY_AXES_MAX];
     for (int a = m->axis_count - 1; a >= 0; a--) {
-        int count = cJSON_GetArraySize(m->axes[a].values);
-        value[a] = cJSON_GetArrayItem(m->axes[a].values, number % count);
+        int count = m->axes[a].count;
+        value[a] = m->axes[a].values[number % count];
         number /= count;
     }
     for (int a = 0; a < m->axis_count && !p->failed; a++)
@@ -338,37 +339,42 @@ static Settings point_of(Planner *p, const Method *m, int number) {
 }
 
 static int place_on_axis(const Method *m, int axis, int number) {
-    for (int a = m->axis_count - 1; a > axis; a--) number /= cJSON_GetArraySize(m->axes[a].values);
-    return number % cJSON_GetArraySize(m->axes[axis].values);
+    for (int a = m->axis_count - 1; a > axis; a--) number /= m->axes[a].count;
+    return number % m->axes[axis].count;
 }
 
 static void count_points(Method *m) {
     m->point_count = 1;
-    for (int a = 0; a < m->axis_count; a++) m->point_count *= cJSON_GetArraySize(m->axes[a].values);
+    for (int a = 0; a < m->axis_count; a++) m->point_count *= m->axes[a].count;
+}
+
+/* Puts a copy of a value at its place: numbers ascend. */
+static bool add_value(Axis *axis, const cJSON *value) {
+    cJSON *copy = cJSON_Duplicate(value, true);
+    int at = axis->count;
+    if (!copy) return false;
+    while (axis->numeric && at > 0 && axis->values[at - 1]->valuedouble > value->valuedouble) at--;
+    memmove(axis->values + at + 1, axis->values + at, (size_t)(axis->count - at) * sizeof *axis->values);
+    axis->values[at] = copy;
+    axis->count++;
+    return true;
 }
 
 static bool open_axis(Axis *axis, const cJSON *item) {
-    *axis =
-        (Axis){.key = item->string, .values = cJSON_CreateArray(), .numeric = cJSON_IsNumber(item->child)};
-    for (const cJSON *value = item->child; value && axis->values; value = value->next) {
-        cJSON *copy = cJSON_Duplicate(value, true);
-        int at = cJSON_GetArraySize(axis->values);
-        while (axis->numeric && at > 0 &&
-               cJSON_GetArrayItem(axis->values, at - 1)->valuedouble > value->valuedouble)
-            at--;
-        if (!copy || !cJSON_InsertItemInArray(axis->values, at, copy)) {
-            cJSON_Delete(copy);
-            return false;
-        }
-    }
-    return axis->values != NULL;
+    bool ok = true;
+    *axis = (Axis){.key = item->string, .numeric = cJSON_IsNumber(item->child)};
+    for (const cJSON *value = item->child; value && ok; value = value->next) ok = add_value(axis, value);
+    return ok;
+}
+
+static void close_axis(Axis *axis) {
+    while (axis->count > 0) cJSON_Delete(axis->values[--axis->count]);
 }
 
 /* The value beyond the low (side 0) or the high edge; NAN: there is none. */
 static double beyond(const Axis *axis, int side) {
-    int count = cJSON_GetArraySize(axis->values), edge = side ? count - 1 : 0;
-    double last = cJSON_GetArrayItem(axis->values, edge)->valuedouble;
-    double before = cJSON_GetArrayItem(axis->values, side ? edge - 1 : 1)->valuedouble;
+    int edge = side ? axis->count - 1 : 0;
+    double last = axis->values[edge]->valuedouble, before = axis->values[side ? edge - 1 : 1]->valuedouble;
     char text[32];
     if (!(last / before > 0)) return NAN;
     snprintf(text, sizeof text, "%.3g", last * (last / before));
@@ -379,9 +385,9 @@ static double beyond(const Axis *axis, int side) {
 /* Does `number` lie on this edge? The end of what can be, zero, is none. */
 static bool on_edge(const Method *m, int axis, int number, int side) {
     const Axis *a = &m->axes[axis];
-    int count = cJSON_GetArraySize(a->values), place = place_on_axis(m, axis, number);
-    if (!a->numeric || count < 2 || place != (side ? count - 1 : 0)) return false;
-    return side || cJSON_GetArrayItem(a->values, 0)->valuedouble != 0;
+    if (!a->numeric || a->count < 2 || place_on_axis(m, axis, number) != (side ? a->count - 1 : 0))
+        return false;
+    return side || a->values[0]->valuedouble != 0;
 }
 
 /* Adds a value beyond the edge, if the config takes it. */
@@ -398,11 +404,11 @@ static bool grow(Planner *p, int method, int axis, int number, int side) {
     ok = ok && make_config(p, method, trial.all, &config, true);
     if (ok) config_free(&config);
     settings_free(&trial);
-    if (ok && !cJSON_InsertItemInArray(a->values, side ? cJSON_GetArraySize(a->values) : 0, value)) {
+    if (ok && !add_value(a, value)) {
         fail_memory(p);
         ok = false;
     }
-    if (!ok) cJSON_Delete(value);
+    cJSON_Delete(value);
     a->added[side] += ok;
     return ok;
 }
@@ -621,18 +627,12 @@ static int list_alphas(const StudySpec *spec, int method, double *out, int room)
     if (n == 0 && field) out[count++] = strtod(field->default_value, NULL);
     for (int i = 0; i < count && scale; i++) out[i] *= scale->valuedouble;
     for (int side = 0; side < 2 && grid && open_axis(&axis, grid); side++) {
-        for (int k = 0; k < m->extend && count < room && cJSON_GetArraySize(axis.values) > 1; k++) {
-            double next = beyond(&axis, side);
-            if (isnan(next)) break;
-            out[count++] = next;
-            cJSON *value = cJSON_CreateNumber(next);
-            if (!value ||
-                !cJSON_InsertItemInArray(axis.values, side ? cJSON_GetArraySize(axis.values) : 0, value)) {
-                cJSON_Delete(value);
-                break;
-            }
+        for (int k = 0; k < m->extend && count < room && axis.count > 1; k++) {
+            const cJSON next = {.type = cJSON_Number, .valuedouble = beyond(&axis, side)};
+            if (isnan(next.valuedouble) || !add_value(&axis, &next)) break;
+            out[count++] = next.valuedouble;
         }
-        cJSON_Delete(axis.values);
+        close_axis(&axis);
     }
     return count;
 }
@@ -727,7 +727,7 @@ static void free_methods(Planner *p) {
     for (int i = 0; i < p->spec->method_count && p->methods; i++) {
         settings_free(&p->methods[i].start);
         settings_free(&p->methods[i].chosen);
-        for (int a = 0; a < p->methods[i].axis_count; a++) cJSON_Delete(p->methods[i].axes[a].values);
+        for (int a = 0; a < p->methods[i].axis_count; a++) close_axis(&p->methods[i].axes[a]);
     }
     free(p->methods);
 }

@@ -15,7 +15,13 @@
 #include "train/study_index.h"
 #include <stdio.h>
 
-enum { STUDY_METHODS_MAX = 200, STUDY_SEEDS_MAX = 1000, STUDY_AXES_MAX = 8, STUDY_VALUES_MAX = 64 };
+enum {
+    STUDY_METHODS_MAX = 200,
+    STUDY_SEEDS_MAX = 1000,
+    STUDY_AXES_MAX = 8,
+    STUDY_VALUES_MAX = 64,
+    STUDY_EXTEND_MAX = 20
+};
 
 typedef enum { FINAL_CHOSEN, FINAL_ALL } FinalPoints;
 typedef enum { KEEP_NONE, KEEP_FINAL } KeepCheckpoints;
