@@ -356,6 +356,8 @@ static bool train_step(Session *s, int64_t step, bool diagnosed, StepRecord *rec
         return report_divergence(s, step, what, cursor, err);
     }
     if (diagnosed) diagnostics_gradient(&s->diagnostics);
+    spike_count(&s->at.loss_spikes, record->train_loss);
+    record->spikes = (double)s->at.loss_spikes.spikes;
     if (how->spike_sigma > 0 &&
         spike_judge(&s->at.spikes, how->spike_sigma, record->train_loss, record->grad_norm)) {
         progress_note(&s->progress, "step %lld: left out; loss %.4f, gradient norm %.4g", (long long)step,
@@ -710,6 +712,7 @@ static bool branch(Session *s, const Checkpoint *c, Error *err) {
         s->at.tokens = trunk->tokens;
         s->at.cursor = s->train.cursor = trunk->cursor;
         s->at.time_s = s->at.line_start_s = trunk->time_s;
+        s->at.loss_spikes = trunk->loss_spikes;
         s->at.log.last = trunk->log.last;
         s->at.log.last.tokens = trunk->tokens;
         printf("begins at step %lld of %s: %s\n", (long long)trunk->step, c->path, taken);
@@ -780,6 +783,17 @@ static bool time_steps(Session *s, Plan *plan, Error *err) {
     return true;
 }
 
+/* What a diagnosed step takes beyond the step, but for the noise. */
+static bool time_diagnosis(Session *s, Plan *plan, Error *err) {
+    diagnostics_begin(&s->diagnostics);
+    diagnostics_gradient(&s->diagnostics);
+    diagnostics_before_update(&s->diagnostics);
+    if (!optim_step(&s->optim, 1, s->total_steps, 1e-6, true, err)) return false;
+    diagnostics_after_update(&s->diagnostics);
+    plan->diagnosis_s = s->diagnostics.cost_s;
+    return true;
+}
+
 /* --dry-run: the plan, with times measured on made-up tokens. Writes nothing. */
 static bool dry_run(Session *s, Plan *plan, bool json, Error *err) {
     const Config *c = &s->config;
@@ -789,7 +803,7 @@ static bool dry_run(Session *s, Plan *plan, bool json, Error *err) {
         s->inputs[i] = (int32_t)(rng_bits(0, 0, (uint64_t)i) % (uint64_t)s->vocab_size);
         s->targets[i] = (int32_t)(rng_bits(0, 1, (uint64_t)i) % (uint64_t)s->vocab_size);
     }
-    if (!time_steps(s, plan, err)) return false;
+    if (!time_steps(s, plan, err) || (has_diagnostics(s) && !time_diagnosis(s, plan, err))) return false;
     double start = omp_get_wtime();
     gpt2_forward(&s->model, s->inputs, s->targets, B, T, 0);
     plan->eval_batch_s = omp_get_wtime() - start;

@@ -467,6 +467,22 @@ noise_is_drawn_by_seed_and_step_alone() (
     if [ "$(phis phi/a)" = "$(phis phi/c)" ]; then is "seed 2" "other noise"; fi
 )
 
+spikes_are_counted_and_survive_a_stop() (
+    set -- optimizer.lr=1 train.grad_clip=0 train.steps=60 schedule.warmup_steps=40
+    does 0 train "$@" run.dir=wild checkpoint.every=1 checkpoint.keep_last=99
+    is "$(figures wild spikes | wc -l)" 60 # not before the first update
+    count=$(value wild/summary.json spikes)
+    is "$(figures wild spikes | tail -n 1)" "$count"
+    less 0 "$count"
+    first=$(grep -m 1 '"spikes":1' wild/metrics.jsonl | sed -E 's/.*"step":([0-9]*).*/\1/')
+    for step in 3 "$first"; do
+        as_of wild "$(printf %08d "$step")" "wild$step"
+        does 0 train "$@" run.dir="wild$step"
+        same_curves wild "wild$step"
+    done
+    is "$(figures adamw spikes | sort -u)" 0
+)
+
 # ---- checkpoints -------------------------------------------------------------------------------------------------
 
 # same_end RUN RUN STEP: curves, samples, weights and state are the same bytes

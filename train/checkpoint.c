@@ -209,6 +209,8 @@ static bool add_state(cJSON *root, const CheckpointState *state) {
     for (const Field *f = LATER_FIELDS; f->name; f++)
         ok = ok && cJSON_AddRawToObject(root, f->name, field_text(f, state, text, sizeof text));
     if (state->spikes.count > 0) ok = ok && spike_add_json(root, "spikes", &state->spikes);
+    if (state->loss_spikes.count > 0)
+        ok = ok && spike_counter_add_json(root, "loss_spikes", &state->loss_spikes);
     return ok && cJSON_AddStringToObject(root, "data", state->data) &&
            add_exact(root, "best_val_loss", state->log.best_val_loss) &&
            cJSON_AddRawToObject(root, "last_line", step_record_text(&state->log.last, text)) &&
@@ -234,6 +236,7 @@ static bool get_state(const cJSON *root, CheckpointState *state) {
     if (!data || strlen(data) >= sizeof state->data || state->step > state->total_steps) return false;
     strcpy(state->data, data);
     return spike_get_json(root, "spikes", &state->spikes) &&
+           spike_counter_get_json(root, "loss_spikes", &state->loss_spikes) &&
            get_exact(root, "best_val_loss", &state->log.best_val_loss) &&
            step_record_parse(cJSON_GetObjectItemCaseSensitive(root, "last_line"), &state->log.last) &&
            step_record_parse(cJSON_GetObjectItemCaseSensitive(root, "next_line"), &state->line);

@@ -49,6 +49,7 @@ typedef struct CheckpointState {
     double line_start_s;       /* when the line that is being gathered began */
     int64_t rollbacks;         /* since the run began */
     SpikeWindow spikes;
+    SpikeCounter loss_spikes;
     StepRecord line; /* what was done since the last line of metrics; step -1: nothing */
     RunLogMark log;
 } CheckpointState;

@@ -53,7 +53,15 @@ void plan_print_header(FILE *out, const Plan *plan, const Config *config) {
 
 typedef struct PlanTimes {
     double step_s, evals, eval_s, total_s;
+    double diagnosed, noisy, passes,
+        noise_s; /* steps; those that measure noise, its passes and its time there */
 } PlanTimes;
+
+/* Steps that are multiples of `every`, with the first and the last. */
+static double chosen_steps(int64_t every, int64_t total) {
+    if (every == 0) return 0;
+    return (double)(total / every + (every > 1) + (total % every != 0 && total > 1));
+}
 
 /* From what was measured. */
 static PlanTimes plan_times(const Plan *plan, const Config *config) {
@@ -63,7 +71,12 @@ static PlanTimes plan_times(const Plan *plan, const Config *config) {
     PlanTimes t = {.evals = 2 + (double)between};
     t.step_s = (double)config->train.grad_accum * plan->micro_batch_s + plan->optimizer_s;
     t.eval_s = (double)eval->tokens / batch_tokens * plan->eval_batch_s;
-    t.total_s = (double)plan->total_steps * t.step_s + t.evals * t.eval_s;
+    t.diagnosed = chosen_steps(config->diagnostics.every, plan->total_steps);
+    t.noisy = chosen_steps(config->diagnostics.noise_every, plan->total_steps);
+    t.passes = (double)(config->diagnostics.noise_batches * config->train.grad_accum);
+    t.noise_s = t.passes * plan->micro_batch_s + plan->diagnosis_s;
+    t.total_s = (double)plan->total_steps * t.step_s + t.evals * t.eval_s +
+                t.diagnosed * plan->diagnosis_s + t.noisy * t.noise_s;
     return t;
 }
 
@@ -90,6 +103,11 @@ void plan_print(FILE *out, const Plan *plan, const Config *config) {
             plan->flops_a_token * step_tokens * steps);
 
     PlanTimes t = plan_times(plan, config);
+    if (t.diagnosed > 0)
+        fprintf(out, "diagnostics  %.0f steps of %.3g s\n", t.diagnosed, plan->diagnosis_s);
+    if (t.noisy > 0)
+        fprintf(out, "diagnostics  %.0f steps that measure noise, %.0f passes: %.3g s each\n", t.noisy,
+                t.passes, t.noise_s);
     char time[32];
     fprintf(
         out,

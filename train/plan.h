@@ -19,7 +19,7 @@ typedef struct Plan {
     int role_tensors[ROLE_COUNT];
     int64_t padding_params; /* rows of the embedding that exist only to round the vocabulary up */
     int threads;
-    double micro_batch_s, optimizer_s, eval_batch_s; /* measured; only --dry-run has them */
+    double micro_batch_s, optimizer_s, eval_batch_s, diagnosis_s; /* measured; only --dry-run has them */
 } Plan;
 
 /* Fills role_params, role_tensors and padding_params. */

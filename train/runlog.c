@@ -53,6 +53,7 @@ const StepFigure STEP_FIGURES[] = {
     {"diagnostics_s", offsetof(StepRecord, diagnostics_s), true},
     {"skipped", offsetof(StepRecord, skipped), true},
     {"rollbacks", offsetof(StepRecord, rollbacks), false},
+    {"spikes", offsetof(StepRecord, spikes), false},
     {"temperature", offsetof(StepRecord, temperature), false},
     {"saturated_frac", offsetof(StepRecord, saturated_frac), false},
     {"dual_progress", offsetof(StepRecord, dual_progress), false},
@@ -510,7 +511,7 @@ bool runlog_finish(RunLog *log, const char *outcome, Error *err) {
         add_number(s, "tokens_per_s", (double)last->tokens / training_s) &&
         add_number(s, "forward_s", last->forward_s) && add_number(s, "backward_s", last->backward_s) &&
         add_number(s, "optimizer_s", last->optimizer_s) && add_number(s, "eval_s", last->eval_s) &&
-        add_number(s, "diagnostics_s", last->diagnostics_s) &&
+        add_number(s, "diagnostics_s", last->diagnostics_s) && add_number(s, "spikes", last->spikes) &&
         add_number(s, "peak_memory_bytes", (double)memory_peak());
     return write_json(log, "summary.json", s, complete, err);
 }

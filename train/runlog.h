@@ -39,6 +39,7 @@ typedef struct StepRecord {
     double skipped,
         rollbacks; /* "skipped": updates left out since the line before; "rollbacks": of the run so far, at the
                                   first line behind one */
+    double spikes; /* "spikes": of the training loss, in the run so far; see spike.h */
     double temperature;    /* "temperature": null in the hard phase (INFINITY), absent (NAN) without one */
     double saturated_frac; /* "saturated_frac" */
     double dual_progress;  /* "dual_progress": V*(tau x) / tau, see optim/temperature.h */
@@ -116,7 +117,7 @@ bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, E
 
 /* Writes summary.json, whole or not at all: finished, outcome, steps, tokens, time_s, final_train_loss,
  * final_val_loss, best_val_loss, best_val_step, tokens_per_s (evaluation and diagnostics not counted), forward_s,
- * backward_s, optimizer_s, eval_s and diagnostics_s over the run; null where nothing was measured. outcome: "finished",
+ * backward_s, optimizer_s, eval_s and diagnostics_s over the run, spikes; null where nothing was measured. outcome: "finished",
  * "stopped", "diverged" or "failed"; only the first is "finished": true there. */
 bool runlog_finish(RunLog *log, const char *outcome, Error *err);
 
