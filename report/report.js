@@ -37,7 +37,7 @@ const NONE = "–";
 const is = (x) => typeof x === "number" && Number.isFinite(x);
 const minus = (text) => text.replace("-", "\u2212");
 const fixed = (x, digits) => (is(x) ? minus(x.toFixed(digits)) : NONE);
-const lossText = (x) => fixed(x, 4);
+const lossText = (x) => (is(x) && Math.abs(x) >= 1e4 ? countText(x) : fixed(x, 4));
 
 /* Two significant digits, as a standard error is given. */
 function errorText(x) {
@@ -47,13 +47,10 @@ function errorText(x) {
   return digits > 7 ? x.toExponential(1) : x.toFixed(digits);
 }
 /* As many digits as the standard error has, at least four. */
-function withError(x, se, sign) {
-  if (!is(x)) return NONE;
-  const digits = is(se) && se > 0 ? Math.min(7, Math.max(4, 1 - Math.floor(Math.log10(se)))) : 4;
-  const plus = sign && x > 0 ? "+" : "";
-  return plus + fixed(x, digits) + (is(se) ? " ± " + errorText(se) : "");
-}
-const differenceText = (x) => (is(x) && x > 0 ? "+" : "") + fixed(x, Math.abs(x) < 0.00095 ? 6 : 4);
+const digitsFor = (se) => (is(se) && se > 0 ? clamp(1 - Math.floor(Math.log10(se)), 4, 7) : 4);
+const signed = (x, se) => (x > 0 ? "+" : "") + fixed(x, digitsFor(se));
+const withError = (x, se) => (is(x) ? fixed(x, digitsFor(se)) + (is(se) ? " ± " + errorText(se) : "") : NONE);
+const differenceText = (x) => (is(x) && x > 0 ? "+" : "") + fixed(x, Math.abs(x) < 0.00095 && x !== 0 ? 5 : 4);
 const pText = (p) => (!is(p) ? NONE : p < 0.0001 ? "< 0.0001" : p > 0.9995 ? "1" : p.toPrecision(2).replace(/e.*/, (e) => e));
 
 function countText(x) {
@@ -68,7 +65,7 @@ function countText(x) {
 
 function durationText(seconds) {
   if (!is(seconds)) return NONE;
-  if (seconds < 100) return (seconds < 10 ? seconds.toFixed(1) : seconds.toFixed(0)) + " s";
+  if (seconds < 100) return String(+seconds.toPrecision(2)) + " s";
   const two = (x) => String(Math.floor(x)).padStart(2, "0");
   const all = Math.round(seconds);
   return all < 3600 ? Math.floor(all / 60) + ":" + two(all % 60) + " min"
@@ -95,6 +92,8 @@ const state = {
   hidden: new Set(),
   base: data.baseline,
   range: null, // of x, in all charts over steps
+  tensor: "",  // of the diagnostics: the whole model
+  spectrum: {tensor: "", step: 0},
 };
 
 /* ------------------------------------------------------------------------------------------------------ axes */
@@ -181,6 +180,38 @@ function differencesOf(key) {
   return lines.sort((a, b) => a.method - b.method);
 }
 
+/* A figure of the whole model, or of the chosen tensor: then of each method's first run. */
+function panelLines(key) {
+  if (!state.tensor) return linesOf(key, NOISY.has(key));
+  return methods.flatMap((m, method) => {
+    const tensor = m.tensors.find((t) => t.name === state.tensor), figure = tensor && tensor.figures[key];
+    if (!figure || !figure.step.length || state.hidden.has(method)) return [];
+    return [{method, name: m.name, x: xsOf(figure.step, runsOf(method).slice(0, 1)), y: figure.y}];
+  });
+}
+
+/* Singular values at the chosen step, or the nearest one that a method has. */
+function spectrumLines(side) {
+  return methods.flatMap((m, method) => {
+    const tensor = m.tensors.find((t) => t.name === state.spectrum.tensor);
+    const spectra = tensor ? tensor.spectra.filter((spectrum) => spectrum[side].length > 1) : [];
+    if (!spectra.length || state.hidden.has(method)) return [];
+    const far = (spectrum) => Math.abs(spectrum.step - state.spectrum.step);
+    const values = spectra.reduce((best, spectrum) => (far(spectrum) < far(best) ? spectrum : best))[side];
+    return [{method, name: m.name, x: values.map((value, i) => i / (values.length - 1)), y: values}];
+  });
+}
+
+/* The loss by one key of the grid. */
+function tuningLines(key) {
+  return methods.flatMap((m, method) => {
+    const curve = m.tuning.find((c) => c.key === key);
+    if (!curve || state.hidden.has(method)) return [];
+    const points = curve.points.map((point, i) => ({...point, best: i === curve.best})).filter((point) => is(point.value));
+    return [{method, name: m.name, x: points.map((point) => point.value), y: points.map((point) => point.loss), marks: points}];
+  });
+}
+
 /* ----------------------------------------------------------------------------------------------------- ticks */
 
 function linearTicks(low, high, most) {
@@ -234,7 +265,6 @@ class Chart {
           tool("+", "zoom in", () => this.zoom(0.5)), tool("\u2212", "zoom out", () => this.zoom(2)),
           tool("all", "show all", () => this.reset()), tool("SVG", "save this chart as an SVG file", () => this.save()))),
       this.svg, this.hint);
-    this.node.style.margin = "10px 0 4px";
     this.listen();
     charts.push(this);
   }
@@ -263,19 +293,20 @@ class Chart {
     return {x0, x1, y0, y1};
   }
 
-  /* The lowest to the highest value in sight; of a loss that falls steeply at first, what comes behind a fifth of the
-   * axis. One bad line does not flatten the others: no further up than twice the middle one. */
+  /* The lowest to the highest value in sight; of losses, which fall steeply at first, and of their differences, what comes
+   * behind a fifth of the axis. One bad line does not flatten the others: no further up than twice the middle one. */
   heights(lines, x0, x1) {
-    const from = this.options.steep && !this.window && !this.logX && !this.logY ? x0 + (x1 - x0) / 5 : x0;
+    const late = (this.options.steep || this.options.zero) && !this.window && !this.logX && !this.logY;
+    const from = late ? x0 + (x1 - x0) / 5 : x0;
     let low = Infinity;
     const tops = [];
     for (const line of lines) {
       let top = -Infinity;
       line.x.forEach((x, i) => {
-        if (x < x0 || x > x1 || !is(line.y[i]) || (this.logY && line.y[i] <= 0)) return;
+        if (x < from || x > x1 || !is(line.y[i]) || (this.logY && line.y[i] <= 0)) return;
         const se = line.se && is(line.se[i]) ? line.se[i] : 0;
-        if (!this.options.zero || x >= x0 + (x1 - x0) / 10) low = Math.min(low, line.y[i] - (this.logY ? 0 : se));
-        if (x >= from) top = Math.max(top, line.y[i] + se);
+        low = Math.min(low, line.y[i] - (this.logY ? 0 : se));
+        top = Math.max(top, line.y[i] + se);
       });
       if (is(top)) tops.push(top);
     }
@@ -292,10 +323,12 @@ class Chart {
   /* ---- drawing */
 
   draw() {
-    const o = this.options, width = Math.max(260, this.node.clientWidth || 800), height = o.height || 200;
-    const lines = this.lines = o.lines();
+    const o = this.options, lines = this.lines = o.lines(), height = o.height || 200;
+    this.node.hidden = !!o.vanish && !lines.length;
+    if (this.node.hidden) return;
+    const width = Math.max(260, this.node.clientWidth || 800);
     const names = o.labels && width > 560 ? endLabels(lines, o.text) : [];
-    const right = names.length ? Math.min(220, 16 + 7 * Math.max(...names.map((n) => n.text.length))) : 10;
+    const right = names.length ? Math.min(240, 18 + 7.7 * Math.max(...names.map((n) => n.text.length))) : 24;
     const box = this.box = {left: 62, right: width - right, top: 8, bottom: height - 36, width, height};
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.svg.setAttribute("height", height);
@@ -318,12 +351,12 @@ class Chart {
       this.grid(),
       s("g", {"clip-path": `url(#${clip})`, fill: "none"}, this.bands(lines), this.raws(lines), lines.map((line) => this.line(line))),
       this.marks(lines), this.labels(names), this.cursor);
-    this.hint.textContent = this.clipped(lines) ? `values above ${tickText(see.y1, (see.y1 - see.y0) / 50)} are off the chart` : "";
+    this.hint.textContent = this.clipped(lines) ? "Some values are off the chart; the axis follows the later part. Drag, or log y, shows others." : "";
     this.hint.hidden = !this.hint.textContent;
   }
 
   clipped(lines) {
-    return !this.window && !this.span && lines.some((line) => line.y.some((y) => is(y) && y > this.see.y1));
+    return !this.window && !this.span && lines.some((line) => line.y.some((y) => is(y) && (y > this.see.y1 || y < this.see.y0)));
   }
 
   grid() {
@@ -563,12 +596,11 @@ class Chart {
   }
 }
 
-/* One name a method, at the last value of its best line. */
+/* One name a method, at the last value of its best line; of a curve with an optimum, at that. */
 function endLabels(lines, text) {
   const seen = new Map();
   for (const line of lines) {
-    const last = line.y.length - 1;
-    const at = line.y[last];
+    const at = line.marks ? Math.min(...line.y.filter(is)) : line.y[line.y.length - 1];
     if (!is(at) || (seen.has(line.method) && seen.get(line.method).at <= at)) continue;
     const name = line.name.length > 20 ? line.name.slice(0, 19) + "…" : line.name;
     seen.set(line.method, {method: line.method, at, text: `${name} ${text(at)}`});
@@ -642,7 +674,7 @@ function themeSwitch() {
   let chosen = asked.theme || null;
   const apply = (print) => { document.documentElement.dataset.theme = print ? "light" : chosen || (system.matches ? "dark" : "light"); };
   system.addEventListener("change", () => apply());
-  addEventListener("beforeprint", () => apply(true));
+  addEventListener("beforeprint", () => { apply(true); document.querySelectorAll("details.paper").forEach((d) => { d.open = true; }); });
   addEventListener("afterprint", () => apply());
   apply();
   return h("button", {type: "button", title: "light or dark", click: () => {
@@ -667,19 +699,21 @@ function heading() {
     themeSwitch());
 }
 
+const verdictClass = {better: "better", worse: "worse"};
+const verdict = (c) => h("span", {class: verdictClass[c.verdict] || "even"}, c.verdict);
+const differenceOf = (c) => `${signed(c.mean, c.se)} ± ${errorText(c.se)}`;
+
 /* What the numbers say, in words. */
 function lead() {
   if (!methods.length || !is(methods[0].loss.mean)) return h("p", {class: "lead"}, "No run has finished with a validation loss yet.");
-  const best = methods[0], loss = withError(best.loss.mean, best.loss.se);
-  const words = [h("b", {}, best.name), ` has the lowest ${best.loss.n > 1 ? "mean " : ""}final validation loss, ${loss}`,
-    best.loss.n > 1 ? ` (mean ± standard error of ${best.loss.n} seeds)` : " (one run)", "."];
-  const pairs = data.pairs.filter((pair) => pair.a === 0);
-  const tested = pairs.filter((pair) => is(pair.p));
-  const even = tested.filter((pair) => pair.verdict === "not distinguishable");
-  if (methods.length > 1 && !tested.length) words.push(" With one run each, or no common seeds, nothing can be said about whether a difference is more than chance.");
-  else if (tested.length) {
-    words.push(even.length ? [" Not distinguishable from it: ", even.map((pair) => methods[pair.b].name).join(", "), "."] : " It is better than every other method that could be tested.");
-  }
+  const best = methods[0], c = best.against_baseline;
+  const words = [h("b", {}, best.name), ` has the lowest ${best.loss.n > 1 ? "mean " : ""}final validation loss, ${withError(best.loss.mean, best.loss.se)}`,
+    best.loss.n > 1 ? ` (mean ± standard error of ${best.loss.n} seeds).` : " (one run)."];
+  if (is(c.p)) words.push(` Against the baseline ${methods[data.baseline].name}: ${differenceOf(c)} (${c.n} pairs), p = ${pText(c.p_holm)} after Holm’s correction: `, verdict(c), ".");
+  const tested = data.pairs.filter((pair) => pair.a === 0 && is(pair.p)), even = tested.filter((pair) => pair.verdict === "not distinguishable");
+  if (tested.length && even.length) words.push(` Among all pairs, not distinguishable from it: ${even.map((pair) => methods[pair.b].name).join(", ")}.`);
+  else if (tested.length) words.push(tested.every((pair) => pair.verdict === "better") ? " Among all pairs, it is better than every other method that could be tested." : "");
+  else if (methods.length > 1) words.push(" Without two seeds in common, nothing can be said about whether a difference is more than chance.");
   return h("p", {class: "lead"}, words);
 }
 
@@ -696,26 +730,114 @@ function notes() {
 }
 
 function results() {
-  const several = methods.some((m) => m.loss.n > 1);
-  const spikes = methods.some((m, i) => runsOf(i).some((run) => run.figures.spikes));
-  const head = [["method"], ["optimizer"], ["chosen"], ["runs", 1], ["final val. loss", 1], several && ["s.e.", 1], several && ["s.d.", 1], ["perplexity", 1],
-    [several ? "best, mean" : "best", 1], spikes && ["spikes", 1], ["tokens/s", 1], ["time", 1]].filter(Boolean);
-  const chosen = methods.some((m) => m.settings);
-  if (!chosen) head.splice(2, 1);
-  const rows = methods.map((m, i) => {
-    const one = m.loss.n ? null : runsOf(i)[0]; // not finished: what it has come to so far
-    const last = runsOf(i).map((run) => run.figures.spikes).filter(Boolean).map((f) => f.y[f.y.length - 1]);
-    const cells = [h("th", {scope: "row"}, named(i)), m.optimizer, chosen && h("td", {}, m.settings || NONE), number(m.loss.n + (m.open ? ` + ${m.open} open` : "") + (m.diverged ? ` + ${m.diverged} diverged` : "")),
-      number(one ? (is(one.final) ? `(${lossText(one.final)})` : NONE) : lossText(m.loss.mean)), several && number(errorText(m.loss.se)), several && number(errorText(m.loss.sd)),
-      number(fixed(m.perplexity, 2)), number(lossText(m.best.mean)), spikes && number(last.length ? last.join(" ") : NONE), number(countText(m.tokens_per_s.mean)), number(durationText(m.time_s.mean))];
-    return h("tr", {class: i === 0 && methods.length > 1 && is(m.loss.mean) ? "best" : null}, cells.filter((c) => c !== false).map((c) => (c instanceof Element ? c : h("td", {}, c))));
-  });
-  return section("results", "Results", table(head, rows),
-    h("p", {class: "note"}, several ? "Means over runs that finished; s.e. is the standard error of the mean, s.d. the standard deviation between seeds." : "One run a method: no standard error.",
+  const several = methods.some((m) => m.loss.n > 1), tests = data.baseline_tests > 0, base = methods[data.baseline].name;
+  const spikesOf = (i) => runsOf(i).map((run) => run.figures.spikes).filter(Boolean).map((f) => f.y[f.y.length - 1]);
+  const range = (values) => (!values.length ? NONE : Math.min(...values) === Math.max(...values) ? String(values[0]) : `${Math.min(...values)} to ${Math.max(...values)}`);
+  const counted = (m) => [m.loss.n, m.open && `${m.open} open`, m.diverged && `${m.diverged} diverged`, m.failed && `${m.failed} failed`].filter((x) => x !== 0).join(", ") || "0";
+  const columns = [ // head, is it a number?, cell, is it there?
+    ["method", 0, (m, i) => h("th", {scope: "row"}, named(i)), true],
+    ["optimizer", 0, (m) => m.optimizer, methods.some((m) => m.optimizer !== m.name)],
+    ["chosen", 0, (m) => m.settings || NONE, methods.some((m) => m.settings)],
+    ["runs", 1, counted, true],
+    ["final val. loss", 1, (m, i) => (m.loss.n ? (several ? withError(m.loss.mean, m.loss.se) : lossText(m.loss.mean)) : is(runsOf(i)[0] && runsOf(i)[0].final) ? `(${lossText(runsOf(i)[0].final)})` : NONE), true],
+    [`minus ${base}`, 1, (m, i) => (i === data.baseline ? "baseline" : m.against_baseline.n > 1 ? differenceOf(m.against_baseline) : NONE), tests],
+    ["p, Holm", 1, (m, i) => (i === data.baseline ? "" : pText(m.against_baseline.p_holm)), tests],
+    ["verdict", 0, (m, i) => (i === data.baseline ? "" : verdict(m.against_baseline)), tests],
+    ["perplexity", 1, (m) => fixed(m.perplexity, 2), true],
+    [several ? "best, mean" : "best", 1, (m) => lossText(m.best.mean), true],
+    ["spikes", 1, (m, i) => range(spikesOf(i)), methods.some((m, i) => spikesOf(i).length)],
+    ["tokens/s", 1, (m) => countText(m.tokens_per_s.mean), true],
+    ["time", 1, (m) => durationText(m.time_s.mean), true],
+  ].filter((column) => column[3]);
+  const rows = methods.map((m, i) => h("tr", {class: i === 0 && methods.length > 1 && is(m.loss.mean) ? "best" : null}, columns.map(([, isNumber, cell]) => {
+    const what = cell(m, i);
+    return what instanceof Element && what.tagName === "TH" ? what : h("td", {class: isNumber ? "number" : null}, what);
+  })));
+  return section("results", "Results", table(columns, rows),
+    h("p", {class: "note"}, several ? "Means over seeds of runs that finished, ± the standard error of the mean." : "One run a method: no standard error.",
+      tests ? ` The difference to ${base} is the mean over the seeds that both have; its verdict is that of a paired t-test at level ${data.level}, p corrected by Holm’s method for ${data.baseline_tests} comparison${data.baseline_tests > 1 ? "s" : ""}.` : "",
+      runs.some((run) => run.trunk) ? " The time of a branch includes its trunk’s." : "",
       methods.some((m, i) => !m.loss.n && runsOf(i).length) ? " In brackets: the last value of a run that has not finished." : ""));
 }
 
-const verdictClass = {better: "better", worse: "worse"};
+const shortKey = (key) => key.replace(/^optimizer\./, "");
+
+function tuning() {
+  const keys = [...new Set(methods.flatMap((m) => m.tuning.map((curve) => curve.key)))];
+  if (!keys.length) return null;
+  const charts = keys.map((key) => {
+    const values = methods.flatMap((m) => m.tuning.filter((c) => c.key === key).flatMap((c) => c.points.map((point) => point.value)));
+    if (!values.every(is)) return null; // words: in the table
+    const log = Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 4;
+    return new Chart({name: `final validation loss by ${shortKey(key)}`, steep: true, labels: true, height: 300, text: lossText, logX: log,
+      x: {name: shortKey(key) + (log ? ", log scale" : ""), unit: "", text: countText}, lines: () => tuningLines(key)}).node;
+  });
+  const rows = methods.flatMap((m, i) => m.tuning.map((curve) => {
+    const best = curve.points[curve.best], diverged = curve.points.filter((point) => point.diverged).map((point) => point.text);
+    return [h("th", {scope: "row"}, named(i)), shortKey(curve.key), number(best ? best.text : NONE), number(best ? lossText(best.loss) : NONE), curve.points.map((point) => point.text).join("  "), diverged.length ? diverged.join("  ") : "none",
+      curve.on_edge ? h("td", {class: "worse"}, "on the edge: a better value may lie beyond") : "inside the grid"];
+  }));
+  return section("tuning", "What was tuned",
+    h("p", {class: "note"}, "Each point is the mean over the tuning seeds, at the best of what else was tuned. A ring marks the optimum, a cross a value whose runs diverged, a triangle one above the chart."), charts,
+    table([["method"], ["setting"], ["optimum", 1], ["loss", 1], ["tried"], ["diverged"], ["the optimum lies"]], rows));
+}
+
+const PANELS = {
+  spikes: ["loss spikes so far"],
+  temperature: ["temperature τ", {logY: true}],
+  saturated_frac: ["saturated fraction"],
+  dual_progress: ["dual progress V*(τx) / τ"],
+  noise_phi: ["noise density φ of the gradient"],
+  grad_density: ["density of the gradient, ‖g‖₁² / (d ‖g‖₂²)"],
+  grad_norm: ["gradient norm, before clipping"],
+  grad_l1: ["gradient, ℓ₁ norm", {logY: true}],
+  grad_l2: ["gradient, ℓ₂ norm", {logY: true}],
+  grad_linf: ["gradient, ℓ∞ norm", {logY: true}],
+  grad_nuclear: ["gradient, nuclear norm", {logY: true}],
+  weight_norm: ["weights, ℓ₂ norm"],
+  update_rms: ["update, root mean square", {logY: true}],
+  update_spectral: ["update, spectral norm", {logY: true}],
+  lr: ["learning rate"],
+  tokens_per_s: ["tokens per second"],
+  skipped: ["updates left out"],
+  rollbacks: ["times gone back to a checkpoint"],
+};
+const NOISY = new Set(["train/loss", "grad_norm", "tokens_per_s", "dual_progress"]);
+
+/* Four significant digits. */
+const plainText = (x) => (is(x) && Math.abs(x) >= 1e-3 && Math.abs(x) < 1e4 ? minus(String(+x.toPrecision(4))) : countText(x));
+
+function diagnostics() {
+  const logged = new Set([...runs.flatMap((run) => Object.keys(run.figures)), ...methods.flatMap((m) => m.tensors.flatMap((t) => Object.keys(t.figures)))]);
+  logged.delete("val/loss");
+  logged.delete("train/loss");
+  const keys = [...Object.keys(PANELS).filter((key) => logged.has(key)), ...[...logged].filter((key) => !(key in PANELS)).sort()];
+  if (!keys.length) return null;
+  const tensors = [...new Set(methods.flatMap((m) => m.tensors.map((t) => t.name)))];
+  const select = h("select", {change: () => { state.tensor = select.value; redraw(); }}, h("option", {value: ""}, "the whole model"), tensors.map((name) => h("option", {value: name}, name)));
+  return section("diagnostics", "Diagnostics",
+    tensors.length ? h("p", {class: "controls"}, h("label", {}, "of ", select)) : null,
+    tensors.length ? h("p", {class: "note"}, "Of a single tensor: of each method’s first run that was diagnosed.") : null,
+    h("div", {class: "panels"}, keys.map((key) => {
+      const [name, more] = PANELS[key] || [key];
+      return new Chart({name, over: "steps", height: 190, text: plainText, lines: () => panelLines(key), vanish: true, ...more}).node;
+    })), spectra());
+}
+
+function spectra() {
+  const having = methods.flatMap((m) => m.tensors.filter((t) => t.spectra.length));
+  if (!having.length) return null;
+  const names = [...new Set(having.map((t) => t.name))];
+  const steps = [...new Set(having.flatMap((t) => t.spectra.map((spectrum) => spectrum.step)))].sort((a, b) => a - b);
+  Object.assign(state.spectrum, {tensor: names[0], step: steps[steps.length - 1]});
+  const tensor = h("select", {change: () => { state.spectrum.tensor = tensor.value; redraw(); }}, names.map((name) => h("option", {value: name}, name)));
+  const step = h("select", {change: () => { state.spectrum.step = +step.value; redraw(); }}, steps.map((value) => h("option", {value, selected: value === state.spectrum.step}, String(value))));
+  const chart = (name, side) => new Chart({name, height: 240, logY: true, text: plainText, x: {name: "singular values, from the smallest to the largest", unit: "of them are smaller", text: (x) => Math.round(100 * x) + " %"}, lines: () => spectrumLines(side)}).node;
+  return [h("h3", {}, "Singular values before and after the map"), h("p", {class: "controls"}, h("label", {}, "of ", tensor), h("label", {}, "at step ", step)),
+    h("p", {class: "note"}, "Before: the momentum that the update is made from. After: the update before scale and learning rate. A hard map brings all to about 1, a soft one leaves the small ones small."),
+    h("div", {class: "panels wide"}, chart("before the map", "before"), chart("after the map", "after"))];
+}
+
 function opposite(pair) {
   const turn = {better: "worse", worse: "better"};
   return {...pair, a: pair.b, b: pair.a, mean: -pair.mean, low: -pair.high, high: -pair.low, verdict: turn[pair.verdict] || pair.verdict};
@@ -726,23 +848,22 @@ function pairOf(a, b) {
 }
 
 function verdicts() {
-  if (!data.pairs.some((pair) => is(pair.mean) && pair.n > 1)) return null;
   const shown = methods.map((m, i) => i).filter((i) => methods[i].loss.n > 1).slice(0, 16);
+  const pairs = data.pairs.filter((pair) => is(pair.mean) && shown.includes(pair.a) && shown.includes(pair.b));
+  if (!pairs.length) return null;
   const cell = (a, b) => {
-    if (a === b) return h("td", {class: "none"});
-    const pair = pairOf(a, b);
-    if (!pair || !is(pair.mean)) return h("td", {class: "none"}, NONE);
-    return h("td", {title: `${methods[a].name} against ${methods[b].name}: ${pair.n} pairs, 95 % interval ${fixed(pair.low, 5)} to ${fixed(pair.high, 5)}`},
-      h("span", {class: verdictClass[pair.verdict] || "even"}, differenceText(pair.mean)),
-      h("small", {}, pair.verdict), h("small", {}, "p = ", pText(pair.p_holm).replace("= <", "<")));
+    const pair = a === b ? null : pairOf(a, b);
+    if (!pair || !is(pair.mean)) return h("td", {class: "none"}, a === b ? "" : NONE);
+    return h("td", {title: `${methods[a].name} against ${methods[b].name}: ${pair.n} pairs, interval ${signed(pair.low, pair.se)} to ${signed(pair.high, pair.se)}`},
+      h("span", {class: verdictClass[pair.verdict] || "even"}, signed(pair.mean, pair.se)), h("small", {}, pair.verdict), h("small", {}, is(pair.p) ? `p ${pText(pair.p_holm).startsWith("<") ? "" : "= "}${pText(pair.p_holm)}` : ""));
   };
-  const matrix = table([[""], ...shown.map((i) => [`against ${methods[i].name}`])], shown.map((a) => [h("th", {scope: "row"}, named(a)), ...shown.map((b) => cell(a, b))]), {class: "matrix"});
-  const list = data.pairs.filter((pair) => is(pair.mean)).map((pair) => [h("th", {scope: "row"}, methods[pair.a].name), methods[pair.b].name, number(String(pair.n)), number(withError(pair.mean, pair.se, true)),
-    number(`${differenceText(pair.low)} to ${differenceText(pair.high)}`), number(pText(pair.p)), number(pText(pair.p_holm)), number(pText(pair.p_flip)), number(is(pair.detectable) ? errorText(pair.detectable) : NONE), h("td", {class: verdictClass[pair.verdict] || "even"}, pair.verdict)]);
-  return section("verdicts", "Who is better, and is it more than chance?",
-    h("p", {}, `Row minus column: the mean difference of final validation losses over the seeds that both have. Verdicts are those of a paired t-test at level ${data.level}, its p corrected by Holm's method for ${data.pair_tests} comparisons. “Not distinguishable” does not mean equal: the list says what difference could have been found.`),
-    matrix,
-    h("details", {}, h("summary", {}, "every comparison: standard errors, intervals, p before and after correction"),
+  const list = pairs.map((pair) => [h("th", {scope: "row"}, methods[pair.a].name), methods[pair.b].name, number(String(pair.n)), number(differenceOf(pair)), number(`${signed(pair.low, pair.se)} to ${signed(pair.high, pair.se)}`),
+    number(pText(pair.p)), number(pText(pair.p_holm)), number(pText(pair.p_flip)), number(errorText(pair.detectable)), h("td", {}, verdict(pair))]);
+  return section("verdicts", "Every pair",
+    h("p", {}, `Row minus column: the mean difference of final validation losses over the seeds that both have. The verdict is that of a paired t-test at level ${data.level}; p is corrected by Holm’s method for all ${data.pair_tests} comparison${data.pair_tests === 1 ? "" : "s"}, so it is stricter than against the baseline alone. “Not distinguishable” does not mean equal: the list says what difference could have been found.`),
+    shown.length < methods.filter((m) => m.loss.n > 1).length ? h("p", {class: "note"}, `The best ${shown.length} methods.`) : null,
+    table([[""], ...shown.map((i) => [`against ${methods[i].name}`])], shown.map((a) => [h("th", {scope: "row"}, named(a)), ...shown.map((b) => cell(a, b))]), {class: "matrix"}),
+    h("details", {class: "paper"}, h("summary", {}, "every comparison: standard errors, intervals, p before and after correction"),
       table([["method"], ["against"], ["pairs", 1], ["difference ± s.e.", 1], [`${Math.round(100 - 100 * data.level)} % interval`, 1], ["p", 1], ["p, Holm", 1], ["p, sign flips", 1], ["detectable", 1], ["verdict"]], list),
       h("p", {class: "note"}, "Intervals and p are of one comparison; “p, Holm” is corrected. “Sign flips” is the exact permutation test, which takes no normal distribution for granted. “Detectable” is the true difference that such a test finds with a probability of 80 %.")));
 }
@@ -793,7 +914,7 @@ function times() {
   if (!split.length) return null;
   const used = known.map((key, k) => split.some((row) => row.parts[k] > 0)), most = Math.max(...split.map((row) => row.all));
   const names = [...known.map((key) => TIMES[key]), "rest"];
-  return section("time", "Where the time went", h("p", {class: "note"}, "Mean seconds a run; the length of a bar is its time. Rest: checkpoints, samples, waiting."),
+  return section("time", "Where the time went", h("p", {class: "note"}, "Mean seconds a run; the length of a bar is its time" + (runs.some((run) => run.trunk) ? ", of a branch without its trunk’s" : "") + ". Rest: checkpoints, samples, waiting."),
     h("div", {class: "keys"}, names.map((name, k) => (k === known.length || used[k] ? h("span", {}, h("i", {class: "t" + k}), name) : null))),
     h("div", {class: "stack"}, split.map((row) => [h("span", {}, named(row.method)),
       h("span", {class: "strip", style: `width:${(100 * row.all / most).toFixed(2)}%`, role: "img", "aria-label": names.map((name, k) => `${name} ${(100 * row.parts[k] / row.all).toFixed(0)} %`).join(", "), title: names.map((name, k) => `${name} ${durationText(row.parts[k])} (${(100 * row.parts[k] / row.all).toFixed(1)} %)`).join("\n")},
@@ -831,7 +952,7 @@ function provenance() {
   return section("provenance", "Provenance",
     h("h3", {}, "What differs between the configs"), rows.length ? table([[""], ...columns.map((i) => [methods[i].name])], rows) : h("p", {}, methods.length > 1 ? "Nothing." : "One config."),
     h("h3", {}, "Seeds"), table([["method"], ["seeds"], ...(branches ? [["branched from"]] : [])], seeds.map((row) => (branches ? row : row.slice(0, 2)))),
-    h("details", {}, h("summary", {}, `every run (${runs.length})`), runTable()),
+    h("details", {class: "paper"}, h("summary", {}, `every run (${runs.length})`), runTable()),
     h("details", {}, h("summary", {}, `commands (${runs.length})`), h("pre", {}, runs.map((run) => (run.machine && run.machine.command ? `${run.machine.start_time || ""}  ${run.machine.command}` : `${run.dir}: not recorded`)).join("\n"))),
     h("details", {}, h("summary", {}, methods.length > 1 ? `whole config of ${methods[columns[0] || 0].name}` : "whole config"), h("pre", {}, JSON.stringify(data.config, null, 2))),
     [...machines].map(([text, of]) => h("details", {}, h("summary", {}, `machine and build of ${of.length === runs.length ? "all runs" : of.length + " of " + runs.length + " runs"}` + (of[0].machine ? `: ${of[0].machine.cpu || ""}, ${of[0].machine.compiler || ""}, commit ${of[0].machine.commit || "unknown"}` : ": not recorded")), of[0].machine ? h("pre", {}, text) : null)));
@@ -850,7 +971,7 @@ function build() {
     return;
   }
   const parts = [first, lead(), notes(), results(), verdicts(), h("div", {class: "bar"}, controls(), legend()),
-    curves(), differences(), times(), samples(), provenance(),
+    curves(), differences(), tuning(), diagnostics(), times(), samples(), provenance(),
     h("footer", {class: "note"}, `Made by train_gpt’s compare (${data.build}). This file is complete: it loads nothing.`)];
   document.getElementById("report").append(...parts.filter(Boolean));
   for (const chart of charts) chart.draw();

@@ -450,33 +450,10 @@ static bool compare(Entry *entries, const Options *o, Error *err) {
     return error_check_stdout(err);
 }
 
-/* The runs that count, where they can be read; study_print has named the others. */
-static void read_final_runs(Run *runs, const StudyIndex *index, const char *dir) {
-    char path[4096];
-    Error unread;
-    for (int i = 0; i < index->run_count; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, index->runs[i].dir);
-        if (index->runs[i].phase == STUDY_FINAL && index->runs[i].state != STUDY_WAITING)
-            run_read(&runs[i], path, &unread);
-    }
-}
-
 static bool write_study_report(const Options *o, Error *err) {
-    StudyIndex index;
-    StudySummary summary = {0};
-    if (!study_index_read(&index, o->dirs[0], err)) return false;
-    Run *runs = calloc((size_t)index.run_count + 1, sizeof *runs);
-    ReportSource source = {&index, &summary, runs};
-    bool ok = runs != NULL || error_set(err, ERR_IO, "out of memory for the report");
-    if (ok) read_final_runs(runs, &index, o->dirs[0]);
-    ok = ok && study_summary_make(&summary, &index, o->baseline, STUDY_LEVEL, err) &&
-         report_write(o->html, &source, err);
-    for (int i = 0; runs && i < index.run_count; i++) run_free(&runs[i]);
-    free(runs);
-    study_summary_free(&summary);
-    study_index_free(&index);
-    if (ok) printf("\nreport: %s\n", o->html);
-    return ok;
+    if (!report_write_study(o->html, o->dirs[0], o->baseline, STUDY_LEVEL, err)) return false;
+    printf("\nreport: %s\n", o->html);
+    return true;
 }
 
 static bool compare_study(const Options *o, Error *err) {

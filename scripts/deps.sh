@@ -25,6 +25,7 @@ clang-tidy          clang-tidy       static analysis
 cppcheck            cppcheck         static analysis
 shellcheck          shellcheck       static analysis of shell scripts
 python3             python3          computes the float64 references anew
+chromium            chromium         opens reports, to test them
 "
 
 is_there() {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# run.sh BIN_DIR: every test program there, then test/cli.sh. The last line is "N passed, N failed".
+# run.sh BIN_DIR: every test program there, then test/cli.sh and, where there is a browser, test/report.sh. The last line is "N passed, N failed".
 set -u
 bin=$1
 passed=0
@@ -28,6 +28,11 @@ for program in "$bin"/test_*; do
     count "$program"
 done
 count test/cli.sh "$bin"
+if command -v chromium >/dev/null; then
+    count test/report.sh "$bin"
+else
+    printf '%-40s skipped: there is no chromium (scripts/deps.sh --lint)\n' report.sh
+fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -22,8 +22,13 @@ enum {
     POINTS_OF_A_FIGURE = 40000,
     POINTS_MIN = 150,
     POINTS_MAX = 1500,
+    POINTS_OF_TENSORS = 4000,
+    TENSOR_POINTS_MIN = 6,
+    TENSOR_POINTS_MAX = 30,
     CLOCK_POINTS = 100,
-    DIFFERENCE_POINTS = 200,
+    POINTS_OF_DIFFERENCES = 40000,
+    DIFFERENCE_POINTS_MIN = 20,
+    DIFFERENCE_POINTS_MAX = 200,
     BASELINES_MAX = 12, /* the best methods, that all others are compared with */
     SAMPLES_MAX = 8,
     SAMPLE_BYTES_MAX = 2000,
@@ -65,9 +70,14 @@ static int position_of(const Report *r, const StudyRun *run) {
 
 /* ----------------------------------------------------------------------------------------------------- curves */
 
-static size_t points_allowed(const Report *r) {
-    size_t points = POINTS_OF_A_FIGURE / (size_t)(r->shown + 1);
-    return points < POINTS_MIN ? POINTS_MIN : points > POINTS_MAX ? POINTS_MAX : points;
+static size_t within(size_t x, size_t low, size_t high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+/* Losses are looked at closely. */
+static size_t points_of_run(const Report *r, const char *key) {
+    size_t points = within(POINTS_OF_A_FIGURE / (size_t)(r->shown + 1), POINTS_MIN, POINTS_MAX);
+    return strstr(key, "/loss") ? points : within(points / 3, POINTS_MIN / 2, POINTS_MAX);
 }
 
 /* Thins and frees the curve. */
@@ -87,16 +97,13 @@ static bool put_curve(Report *r, const char *key, Curve *curve, size_t limit) {
     return ok;
 }
 
-/* A mean of one is a copy, but for its standard error. */
 static bool put_figures(Report *r, const RunFigures *figures) {
     json_out_open(&r->out, "figures", '{');
     for (int k = 0; k < figures->count; k++) {
         const Curve *one = &figures->curves[k];
-        Curve copy;
-        size_t limit = points_allowed(r);
-        if (strstr(one->key, "/loss") == NULL) limit = limit / 3 > 100 ? limit / 3 : 100;
-        if (!curve_combine(&copy, &one, NULL, 1, r->err) || !put_curve(r, one->key, &copy, limit))
-            return false;
+        Curve copy; /* the mean of one */
+        if (!curve_combine(&copy, &one, NULL, 1, r->err)) return false;
+        if (!put_curve(r, one->key, &copy, points_of_run(r, one->key))) return false;
     }
     json_out_close(&r->out, '}');
     return true;
@@ -280,11 +287,20 @@ static void seeds_free(Seeds *s) {
     }
 }
 
+/* Figures of the method's first run that counts and can be read; NULL: there is none. */
+static const RunFigures *first_figures(const Report *r, const StudyResult *m) {
+    for (int i = 0; i < m->loss.n; i++) {
+        int run = (int)(m->done[i] - r->source->index->runs);
+        if (is_shown(r, run)) return &r->figures[run];
+    }
+    return NULL;
+}
+
 /* Means over two seeds and more; of one, its run's curves are there. */
 static bool put_means(Report *r, const StudyResult *m, Seeds *s) {
     bool ok = true;
     json_out_open(&r->out, "figures", '{');
-    const RunFigures *first = m->loss.n > 1 ? &r->figures[m->done[0] - r->source->index->runs] : NULL;
+    const RunFigures *first = first_figures(r, m);
     for (int k = 0; ok && first && k < first->count; k++) {
         Curve mean;
         const char *key = first->curves[k].key;
@@ -351,6 +367,72 @@ static void put_tuning(Report *r, const StudyResult *m) {
     json_out_close(out, ']');
 }
 
+/* ---------------------------------------------------------------------------------------------------- tensors */
+
+/* Singular values before and after the map, as quantiles, at a few steps. */
+static void put_spectra(Report *r, const TensorFigures *tensor) {
+    static const char *const sides[SPECTRUM_SIDES] = {"before", "after"};
+    json_out_open(&r->out, "spectra", '[');
+    for (int i = 0; i < tensor->spectrum_count; i++) {
+        const TensorSpectrum *spectrum = &tensor->spectra[i];
+        json_out_open(&r->out, NULL, '{');
+        json_out_number(&r->out, "step", spectrum->step, 15);
+        for (int k = 0; k < SPECTRUM_SIDES; k++)
+            json_out_numbers(&r->out, sides[k], spectrum->sigma[k], (size_t)spectrum->count[k], 5);
+        json_out_close(&r->out, '}');
+    }
+    json_out_close(&r->out, ']');
+}
+
+static bool put_tensor(Report *r, TensorFigures *tensor, size_t limit) {
+    bool ok = true;
+    json_out_open(&r->out, NULL, '{');
+    json_out_text(&r->out, "name", tensor->name);
+    put_spectra(r, tensor);
+    json_out_open(&r->out, "figures", '{');
+    for (int k = 0; ok && k < tensor->figures.count; k++) {
+        char key[sizeof tensor->figures.curves->key];
+        strcpy(key, tensor->figures.curves[k].key);
+        ok = put_curve(r, key, &tensor->figures.curves[k], limit);
+    }
+    json_out_close(&r->out, '}');
+    json_out_close(&r->out, '}');
+    return ok;
+}
+
+/* Of the method's first run that has any. */
+static bool put_tensors(Report *r, int position) {
+    RunTensors tensors = {0};
+    bool ok = true;
+    for (int i = 0; ok && tensors.count == 0 && i < r->source->index->run_count; i++)
+        if (is_shown(r, i) && position_of(r, &r->source->index->runs[i]) == position)
+            ok = run_tensors_read(&tensors, &r->source->runs[i], r->err);
+    size_t figures = (size_t)(tensors.count + 1) * (size_t)r->source->summary->count;
+    size_t limit = within(POINTS_OF_TENSORS / figures, TENSOR_POINTS_MIN, TENSOR_POINTS_MAX);
+    json_out_open(&r->out, "tensors", '[');
+    for (int i = 0; ok && i < tensors.count; i++) ok = put_tensor(r, &tensors.tensors[i], limit);
+    json_out_close(&r->out, ']');
+    run_tensors_free(&tensors);
+    return ok;
+}
+
+static void put_comparison(JsonOut *out, const char *key, int a, int b, const StudyComparison *c) {
+    json_out_open(out, key, '{');
+    json_out_number(out, "a", a, 9);
+    json_out_number(out, "b", b, 9);
+    json_out_number(out, "n", c->test.n, 9);
+    json_out_number(out, "mean", c->test.mean, RESULT_DIGITS);
+    json_out_number(out, "se", c->test.se, RESULT_DIGITS);
+    json_out_number(out, "low", c->test.low, RESULT_DIGITS);
+    json_out_number(out, "high", c->test.high, RESULT_DIGITS);
+    json_out_number(out, "p", c->test.p, 6);
+    json_out_number(out, "p_holm", c->p_holm, 6);
+    json_out_number(out, "p_flip", c->test.p_flip, 6);
+    json_out_number(out, "detectable", c->detectable, 6);
+    json_out_text(out, "verdict", stats_verdict_text(c->verdict));
+    json_out_close(out, '}');
+}
+
 static bool put_method(Report *r, int position, Seeds *s) {
     const StudyMethod *method = method_at(r, position);
     const StudyResult *m = result_at(r, position);
@@ -369,8 +451,10 @@ static bool put_method(Report *r, int position, Seeds *s) {
     json_out_number(out, "tuned_diverged", m->tuned_diverged, 9);
     put_sample(out, "loss", &m->loss);
     json_out_number(out, "perplexity", exp(m->loss.mean), RESULT_DIGITS);
+    put_comparison(out, "against_baseline", position, r->position[r->source->summary->baseline],
+                   &m->against_baseline);
     put_tuning(r, m);
-    bool ok = put_costs(r, m) && put_means(r, m, s);
+    bool ok = put_costs(r, m) && put_means(r, m, s) && put_tensors(r, position);
     json_out_close(out, '}');
     return ok;
 }
@@ -387,30 +471,16 @@ static bool put_methods(Report *r) {
 
 /* ---------------------------------------------------------------------------------------------------- verdicts */
 
-static void put_comparison(JsonOut *out, int a, int b, const StudyComparison *c) {
-    json_out_open(out, NULL, '{');
-    json_out_number(out, "a", a, 9);
-    json_out_number(out, "b", b, 9);
-    json_out_number(out, "n", c->test.n, 9);
-    json_out_number(out, "mean", c->test.mean, RESULT_DIGITS);
-    json_out_number(out, "se", c->test.se, RESULT_DIGITS);
-    json_out_number(out, "low", c->test.low, RESULT_DIGITS);
-    json_out_number(out, "high", c->test.high, RESULT_DIGITS);
-    json_out_number(out, "p", c->test.p, 6);
-    json_out_number(out, "p_holm", c->p_holm, 6);
-    json_out_number(out, "p_flip", c->test.p_flip, 6);
-    json_out_number(out, "detectable", c->detectable, 6);
-    json_out_text(out, "verdict", stats_verdict_text(c->verdict));
-    json_out_close(out, '}');
-}
-
 static void put_pairs(Report *r) {
     const StudySummary *s = r->source->summary;
     json_out_number(&r->out, "pair_tests", s->pair_tests, 9);
+    json_out_number(&r->out, "baseline_tests", s->baseline_tests, 9);
     json_out_open(&r->out, "pairs", '[');
     for (int a = 0; a < s->count; a++)
-        for (int b = a + 1; b < s->count; b++)
-            put_comparison(&r->out, a, b, &s->pairs[s->order[a] * s->count + s->order[b]]);
+        for (int b = a + 1; b < s->count; b++) {
+            const StudyComparison *c = &s->pairs[s->order[a] * s->count + s->order[b]];
+            if (c->test.n > 1) put_comparison(&r->out, NULL, a, b, c);
+        }
     json_out_close(&r->out, ']');
 }
 
@@ -430,7 +500,7 @@ static int pair_up(Seeds *s, int na, int nb) {
 }
 
 /* a - b over the steps, the mean over seeds that both have. */
-static bool put_difference(Report *r, int a, int b, Seeds *s) {
+static bool put_difference(Report *r, int a, int b, size_t limit, Seeds *s) {
     static const char *const keys[] = {"val/loss", "train/loss"};
     bool ok = true;
     json_out_open(&r->out, NULL, '{');
@@ -444,22 +514,30 @@ static bool put_difference(Report *r, int a, int b, Seeds *s) {
         if (n == 0) continue;
         if (k == 0) json_out_number(&r->out, "n", n, 9);
         ok = curve_combine(&difference, s->curves[0], s->curves[1], n, r->err) &&
-             put_curve(r, keys[k], &difference, DIFFERENCE_POINTS);
+             put_curve(r, keys[k], &difference, limit);
     }
     json_out_close(&r->out, '}');
     return ok;
 }
 
+/* To the best methods and the baseline; a pair once, whose sign the page turns if need be. */
+static bool is_difference(const Report *r, int a, int b) {
+    int base = r->position[r->source->summary->baseline];
+    bool a_is = a < BASELINES_MAX || a == base, b_is = b < BASELINES_MAX || b == base;
+    return b_is && a != b && (a > b || !a_is);
+}
+
 static bool put_differences(Report *r) {
     Seeds s;
     bool ok = seeds_create(&s, r);
-    int count = r->source->summary->count, base = r->position[r->source->summary->baseline];
+    int count = r->source->summary->count;
+    size_t pairs = 1;
+    for (int i = 0; i < count * count; i++) pairs += is_difference(r, i % count, i / count);
+    size_t limit = within(POINTS_OF_DIFFERENCES / pairs, DIFFERENCE_POINTS_MIN, DIFFERENCE_POINTS_MAX);
     json_out_open(&r->out, "differences", '[');
     for (int b = 0; ok && b < count; b++)
-        for (int a = 0; ok && a < count; a++) {
-            bool a_is = a < BASELINES_MAX || a == base, b_is = b < BASELINES_MAX || b == base;
-            if (b_is && a != b && (a > b || !a_is)) ok = put_difference(r, a, b, &s);
-        }
+        for (int a = 0; ok && a < count; a++)
+            if (is_difference(r, a, b)) ok = put_difference(r, a, b, limit, &s);
     json_out_close(&r->out, ']');
     seeds_free(&s);
     return ok;
@@ -554,13 +632,15 @@ static void put_notes(Report *r) {
     if (tokens_differ(r)) put_note(r, "", "the runs were trained on different numbers of tokens");
     for (int i = 0; i < r->source->index->run_count; i++) {
         const Run *run = &r->source->runs[i];
+        const StudyRun *entry = &r->source->index->runs[i];
+        if (!is_shown(r, i) && entry->state == STUDY_DONE &&
+            study_run_counts(entry, study_index_method(r->source->index, entry->method)))
+            put_note(r, entry->dir,
+                     "its files cannot be read: it is in means of final losses, not in curves");
         if (!is_shown(r, i)) continue;
-        if (run->torn)
-            put_note(r, r->source->index->runs[i].dir, "the last line of metrics.jsonl is torn; left out");
-        if (!*run->outcome)
-            put_note(r, r->source->index->runs[i].dir, "has not ended: still running, or killed");
-        else if (strcmp(run->outcome, "finished") != 0)
-            put_note(r, r->source->index->runs[i].dir, run->outcome);
+        if (run->torn) put_note(r, entry->dir, "the last line of metrics.jsonl is torn; left out");
+        if (!*run->outcome) put_note(r, entry->dir, "has not ended: still running, or killed");
+        else if (strcmp(run->outcome, "finished") != 0) put_note(r, entry->dir, run->outcome);
     }
     json_out_close(&r->out, ']');
 }
@@ -625,4 +705,35 @@ bool report_write(const char *path, const ReportSource *source, Error *err) {
     if (write_page(file, source, err)) return file_publish(file, path, err);
     file_discard(file, path);
     return false;
+}
+
+/* ------------------------------------------------------------------------------------------------------ studies */
+
+/* Those that count and can be read. One that waits has no directory yet, one that has just begun no lines. */
+static void read_runs(Run *runs, const StudyIndex *index, const char *study_dir) {
+    char path[4096];
+    Error unread;
+    for (int i = 0; i < index->run_count; i++) {
+        const StudyRun *run = &index->runs[i];
+        snprintf(path, sizeof path, "%s/%s", study_dir, run->dir);
+        if (run->state != STUDY_WAITING && study_run_counts(run, study_index_method(index, run->method)))
+            run_read(&runs[i], path, &unread);
+    }
+}
+
+bool report_write_study(const char *path, const char *study_dir, const char *baseline, double level,
+                        Error *err) {
+    StudyIndex index;
+    StudySummary summary = {0};
+    if (!study_index_read(&index, study_dir, err)) return false;
+    Run *runs = calloc((size_t)index.run_count + 1, sizeof *runs);
+    ReportSource source = {&index, &summary, runs};
+    bool ok = (runs || out_of_memory(err)) && study_summary_make(&summary, &index, baseline, level, err);
+    if (ok) read_runs(runs, &index, study_dir);
+    ok = ok && report_write(path, &source, err);
+    for (int i = 0; runs && i < index.run_count; i++) run_free(&runs[i]);
+    free(runs);
+    study_summary_free(&summary);
+    study_index_free(&index);
+    return ok;
 }

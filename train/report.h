@@ -21,6 +21,12 @@ typedef struct ReportSource {
  * the same bytes. */
 bool report_write(const char *path, const ReportSource *source, Error *err);
 
+/* The same of the study in a directory; baseline: NULL for its own. Runs that only served tuning are in its learning
+ * rate curves, not in its loss curves; those that cannot be read are named. ERR_DATA also when index.json is damaged,
+ * ERR_CONFIG when the baseline is no method. */
+bool report_write_study(const char *path, const char *study_dir, const char *baseline, double level,
+                        Error *err);
+
 /* Only the data, a JSON object that may stand inside <script>. */
 bool report_write_data(FILE *file, const ReportSource *source, Error *err);
 

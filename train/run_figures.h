@@ -23,6 +23,32 @@ void run_figures_free(RunFigures *figures);
 
 const Curve *run_figures_find(const RunFigures *figures, const char *key);
 
+/* What diagnostics.jsonl says of single tensors: matrices, embeddings and heads. */
+enum { SPECTRA_MAX = 8, QUANTILES_MAX = 32, SPECTRUM_SIDES = 2 };
+
+typedef struct TensorSpectrum {
+    double step;
+    double sigma[SPECTRUM_SIDES]
+                [QUANTILES_MAX]; /* quantiles of the singular values before and after the map */
+    int count[SPECTRUM_SIDES];
+} TensorSpectrum;
+
+typedef struct TensorFigures {
+    char name[128];
+    RunFigures figures;
+    TensorSpectrum spectra[SPECTRA_MAX]; /* of lines evenly chosen, the first and the last among them */
+    int spectrum_count;
+} TensorFigures;
+
+typedef struct RunTensors {
+    TensorFigures *tensors;
+    int count;
+} RunTensors;
+
+/* Empty without diagnostics. Errors as above. */
+bool run_tensors_read(RunTensors *tensors, const Run *run, Error *err);
+void run_tensors_free(RunTensors *tensors);
+
 /* Where a run's seconds went. */
 enum { RUN_TIMES_MAX = 8 };
 

@@ -50,9 +50,9 @@ static bool is_of(const StudyRun *run, const StudyResult *m) {
     return strcmp(run->method, m->method->name) == 0;
 }
 
-/* Of a method's runs, one on which it is judged. */
-static bool counts(const StudyRun *run, const StudyMethod *method) {
-    return run->phase == STUDY_FINAL && method->settings && run_is_at(run, method->settings);
+bool study_run_counts(const StudyRun *run, const StudyMethod *method) {
+    return strcmp(run->method, method->name) == 0 && run->phase == STUDY_FINAL && method->settings &&
+           run_is_at(run, method->settings);
 }
 
 static int by_seed(const void *a, const void *b) {
@@ -67,7 +67,7 @@ static bool gather_runs(StudyResult *m, const StudyIndex *index) {
     for (int i = 0; losses && m->done && i < index->run_count; i++) {
         const StudyRun *run = &index->runs[i];
         if (!is_of(run, m)) continue;
-        if (!counts(run, m->method)) {
+        if (!study_run_counts(run, m->method)) {
             m->tuned++;
             m->tuned_diverged += run->state == STUDY_DIVERGED;
             continue;

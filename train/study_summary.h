@@ -59,6 +59,9 @@ typedef struct StudyResult {
     int curve_count;
 } StudyResult;
 
+/* Is the run of phase "final", of this method, at its chosen point? */
+bool study_run_counts(const StudyRun *run, const StudyMethod *method);
+
 typedef struct StudySummary {
     double level;         /* of the verdicts */
     int baseline;         /* a method */
