@@ -25,7 +25,7 @@ const number = (text) => h("td", {class: "number"}, text);
 /* Rows of cells: a string, or an element that is a cell itself. head: [text, is it a number?] */
 function table(head, rows, attributes) {
   const cell = (x) => (x instanceof Element && /^T[DH]$/.test(x.tagName) ? x : h("td", {}, x));
-  return h("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "table"},
+  return h("div", {class: rows.length > 25 ? "scroll long" : "scroll", tabindex: 0, role: "region", "aria-label": "table"},
     h("table", attributes || {},
       h("thead", {}, h("tr", {}, head.map(([text, isNumber]) => h("th", {scope: "col", class: isNumber && "number"}, text)))),
       h("tbody", {}, rows.map((row) => (row instanceof Element ? row : h("tr", {}, row.map(cell)))))));
@@ -131,14 +131,16 @@ function xsOf(steps, owners) {
   return steps.map((step) => owners.reduce((sum, run) => sum + axis.of(run, step), 0) / owners.length);
 }
 
-/* The centred mean over `side` points on each side, fewer near the ends. */
+/* The mean over `side` points on each side; near the ends, where one side is short, the line that fits best. */
 function smoothed(ys, side) {
   if (side < 1) return ys;
-  const sums = [0];
-  for (const y of ys) sums.push(sums[sums.length - 1] + y);
+  const sums = [0], moments = [0];
+  ys.forEach((y, i) => { sums.push(sums[i] + y); moments.push(moments[i] + i * y); });
   return ys.map((y, i) => {
-    const reach = Math.min(side, i, ys.length - 1 - i);
-    return (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1);
+    const from = Math.max(0, i - side), to = Math.min(ys.length - 1, i + side), n = to - from + 1, middle = (from + to) / 2;
+    const mean = (sums[to + 1] - sums[from]) / n;
+    if (i === middle) return mean;
+    return mean + (i - middle) * (moments[to + 1] - moments[from] - middle * n * mean) / (n * (n * n - 1) / 12);
   });
 }
 
@@ -351,7 +353,7 @@ class Chart {
       this.grid(),
       s("g", {"clip-path": `url(#${clip})`, fill: "none"}, this.bands(lines), this.raws(lines), lines.map((line) => this.line(line))),
       this.marks(lines), this.labels(names), this.cursor);
-    this.hint.textContent = this.clipped(lines) ? "Some values are off the chart; the axis follows the later part. Drag, or log y, shows others." : "";
+    this.hint.textContent = this.clipped(lines) ? "Some values are off the chart, whose height is that of the later part: zoom in there to see them." : "";
     this.hint.hidden = !this.hint.textContent;
   }
 
@@ -394,7 +396,7 @@ class Chart {
 
   line(line) {
     return s("path", {d: this.path(line.x, line.y), stroke: color(line.method), "stroke-dasharray": dash(line.method),
-      "stroke-width": line.faint ? 1.2 : 2, "stroke-opacity": line.faint ? 0.75 : 1, "stroke-linejoin": "round"});
+      "stroke-width": line.faint || this.lines.length > 24 ? 1.2 : 2, "stroke-opacity": line.faint ? 0.75 : 1, "stroke-linejoin": "round"});
   }
 
   bands(lines) {
@@ -665,7 +667,7 @@ function legend() {
       redraw();
     }}, swatch(method), m.name));
   const mark = () => buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(!state.hidden.has(i))));
-  const all = h("button", {type: "button", click: () => { state.hidden = new Set(state.hidden.size ? [] : methods.map((m, i) => i)); mark(); redraw(); }}, "all / none");
+  const all = h("button", {type: "button", class: "all", click: () => { state.hidden = new Set(state.hidden.size ? [] : methods.map((m, i) => i)); mark(); redraw(); }}, "all / none");
   return h("div", {class: "legend", role: "group", "aria-label": "methods"}, methods.length > 1 ? [all, buttons] : buttons);
 }
 
@@ -721,7 +723,6 @@ function notes() {
   const lines = [...data.notes];
   methods.forEach((m) => {
     if (m.edge) lines.push(`${m.name}: the chosen point lies on the edge of its grid (${m.edge}); a better one may lie beyond`);
-    if (m.diverged) lines.push(`${m.name}: ${m.diverged} of ${m.diverged + m.loss.n} final runs diverged and are in no mean`);
   });
   if (!lines.length) return null;
   const few = lines.slice(0, 6), more = lines.slice(6);
@@ -874,7 +875,7 @@ function curves() {
   if (runs.some((run) => run.figures["val/loss"])) parts.push(over("validation loss", "val/loss", false).node);
   if (runs.some((run) => run.figures["train/loss"])) parts.push(over("training loss", "train/loss", true).node);
   if (!parts.length) parts.push(h("p", {class: "soft"}, "No losses have been logged yet."));
-  return section("curves", "Loss curves", h("p", {class: "note"}, "Drag over a chart to zoom (all charts over the same axis follow), double-click to see all again; the wheel zooms with Ctrl, or once a chart was clicked. Bands are ± one standard error over seeds. The training loss is smoothed by a centred mean; what was logged lies behind it, pale."), parts);
+  return section("curves", "Loss curves", h("p", {class: "note"}, "Drag over a chart to zoom (all charts over the same axis follow), double-click to see all again; the wheel zooms with Ctrl, or once a chart was clicked. Bands are ± one standard error over seeds. The training loss is smoothed by a centred mean (“smooth”: its points on each side, in percent of all); what was logged lies behind it, pale."), parts);
 }
 
 function differences() {

@@ -114,9 +114,10 @@ const tests = {
     drawAll();
     return paths(train) !== before[0] && paths(val) === before[1];
   },
-  the_smoothed_mean_should_be_centred() {
-    const line = [...Array(40)].map((x, i) => 3 * i);
-    return smoothed(line, 7).every((y, i) => Math.abs(y - line[i]) < 1e-9) && smoothed([0, 3, 0], 1)[1] === 1;
+  smoothing_should_keep_straight_lines_and_average_the_rest() { // the best line through 0 0 3 ends at 2.5
+    const line = [...Array(40)].map((x, i) => 3 * i), wave = smoothed([0, 3, 0, 3], 1);
+    return smoothed(line, 7).every((y, i) => Math.abs(y - line[i]) < 1e-9) && wave[1] === 1 && wave[2] === 2
+      && Math.abs(smoothed([0, 3, 0], 2)[0] - 1) < 1e-9 && Math.abs(smoothed([0, 0, 3], 2)[2] - 2.5) < 1e-9;
   },
   differences_should_follow_the_baseline() {
     const select = document.getElementById("baseline"), chart = chartNamed("validation loss minus the baseline’s");

@@ -640,6 +640,8 @@ static void put_notes(Report *r) {
         if (!is_shown(r, i)) continue;
         if (run->torn) put_note(r, entry->dir, "the last line of metrics.jsonl is torn; left out");
         if (!*run->outcome) put_note(r, entry->dir, "has not ended: still running, or killed");
+        else if (!strcmp(run->outcome, "diverged"))
+            put_note(r, entry->dir, "diverged: it has no final loss, and is in no mean");
         else if (strcmp(run->outcome, "finished") != 0) put_note(r, entry->dir, run->outcome);
     }
     json_out_close(&r->out, ']');
