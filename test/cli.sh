@@ -1068,6 +1068,179 @@ compare_writes_csv() (
     fails 1 "stdout" full "$bin/compare" --csv adamw
 )
 
+# ---- study ---------------------------------------------------------------------------------------------------------
+
+# describe NAME RUNS_AT_A_TIME: NAME.json: a grid that grows at its low edge, branches off a trunk, a run that diverges
+describe() {
+    cat >"$1.json" <<END
+{
+    "base": "$work/tiny.json", "dir": "$work/studies/$1", "side_by_side": $2, "seeds": [1, 2],
+    "methods": {
+        "adamw": {"set": {"checkpoint.every": 3}, "grid": {"optimizer.lr": [0.03, 0.1]}, "extend": 1},
+        "hard": {"set": {"optimizer.name": "signum", "optimizer.lr": 0.004, "checkpoint.every": 3}},
+        "soft": {"trunk": "hard", "set": {"optimizer.name": "softsignum"},
+            "grid": {"optimizer.alpha_sign": [0.25, 0.5]}, "final": "all", "extend": 0},
+        "tenfold": {"like": "adamw", "scale": {"optimizer.lr": 1e6}}
+    }
+}
+END
+}
+
+study() {
+    "$bin/study" "$@"
+}
+
+# studied NAME: each of its runs' curves, without what a clock measured
+studied() {
+    (cd "studies/$1/runs" && find . -name metrics.jsonl | grep -v '/seed=[0-9]*\.' | sort | while read -r file; do
+        echo "$file"
+        curves "$(dirname "$file")"
+    done)
+}
+
+# children NAME: processes that train for this study
+children() {
+    grep -sl "$work/studies/$1/[c]onfigs/" /proc/[0-9]*/cmdline | cut -d / -f 3
+}
+
+# begin NAME: the study in the background, as $pid; returns when it trains
+begin() {
+    pid=
+    trap '[ -z "$pid" ] || kill -KILL "$pid"' EXIT
+    "$bin/study" "$1.json" >"$1.out" 2>"$1.err" &
+    pid=$!
+    for _ in $(seq 300); do
+        [ -z "$(children "$1")" ] || return 0
+        kill -0 "$pid" || return 0
+        sleep 0.02
+    done
+}
+
+a_study_trains_what_it_describes() (
+    describe whole 2
+    does 0 study whole.json
+    has "$work/out" "adamw                lr=0.03"
+    has "$work/out" "tenfold              lr=30000"
+    has "$work/out" "  2 diverged"
+    has "$work/out" "soft                 alpha_sign=0.5"
+    index=studies/whole/index.json
+    has $index '"state": "done"'
+    has $index '"dir":"runs/soft/optimizer.alpha_sign=0.25/seed=2","method":"soft","phase":"final"'
+    has $index '"trunk":"runs/hard/seed=2","branch_step":5,'
+    is "$(grep -c '"seed":1,' $index),$(grep -c '"seed":2,' $index)" 7,5
+    is "$(grep -c '"phase":"tune"' $index)" 2
+    # a branch has the bits of the run that never branched
+    does 0 train train.seed=2 optimizer.name=softsignum optimizer.lr=0.004 optimizer.alpha_sign=0.5 run.dir=alone
+    is "$(value studies/whole/runs/soft/optimizer.alpha_sign=0.5/seed=2/summary.json final_val_loss)" \
+        "$(value alone/summary.json final_val_loss)"
+    is "$(find studies -name 'step_*')" ""
+    studied whole >before
+    does 0 study whole.json
+    lacks "$work/out" "seed="
+    studied whole | cmp - before
+    does 0 "$bin/compare" studies/whole
+)
+
+a_study_killed_at_any_time_comes_to_the_same_bits() (
+    describe whole 2
+    [ -e studies/whole/index.json ] || does 0 study whole.json
+    studied whole >before
+    describe killed 3
+    for round in 1 2 3 4 5 6 7 8; do
+        begin killed
+        sleep "0.0$round"
+        if [ $((round % 3)) -ne 0 ]; then
+            stop KILL
+        else # a child alone: told, and what it had trained stays
+            kill -s KILL "$(children killed | head -n 1)" && stop CONT
+            [ "$status" -ne 1 ] || has killed.err "was killed (Killed), perhaps for lack of memory; its log: $work/studies/killed/logs/"
+        fi
+    done
+    for _ in $(seq 100); do # none goes on without it
+        [ -n "$(children killed)" ] || break
+        sleep 0.02
+    done
+    is "$(children killed)" ""
+    does 0 study killed.json
+    studied killed | cmp - before
+    sed 's/"name": "killed"/"name": "whole"/' studies/killed/index.json | cmp - studies/whole/index.json
+    grep -rqF "continuing from" studies/killed/logs
+)
+
+a_study_stops_at_a_signal_and_keeps_others_out() (
+    describe long 2
+    sed -i 's/"like": "adamw"/"set": {"train.steps": 1000000}/; s/"scale": [^}]*}/"extend": 0/' long.json
+    sed -i 's/"set": {"checkpoint.every": 3}/"set": {"train.steps": 1000000}/' long.json
+    begin long
+    fails 7 "another process works on this study" study long.json
+    stop TERM
+    is "$status" 75
+    has long.err "the same command goes on with it"
+    is "$(children long)" ""
+    has studies/long/index.json '"state": "running"'
+    begin long
+    for _ in $(seq 300); do
+        ! grep -rqF "continuing from" studies/long/logs || break
+        sleep 0.02
+    done
+    stop INT
+    is "$status" 75
+    grep -rqF "continuing from" studies/long/logs
+)
+
+a_changed_study_trains_only_what_has_changed() (
+    describe other 2
+    does 0 study other.json
+    # what a method is scaled by is in its runs' names; what its trunk was set to is not
+    sed -i 's/1e6/2/; s/\[0.25, 0.5\]/[0.25, 0.5, 0.75]/' other.json
+    does 0 study other.json
+    is "$(grep -o '^[a-z]*/.*seed=[0-9]' "$work/out" | sort | tr '\n' ' ')" \
+        "hard/seed=1 hard/seed=2 soft/optimizer.alpha_sign=0.75/seed=1 soft/optimizer.alpha_sign=0.75/seed=2 tenfold/optimizer.lr=0.06/seed=1 tenfold/optimizer.lr=0.06/seed=2 "
+    [ -e studies/other/runs/hard/seed=1.1 ]
+    sed -i 's/0.004/0.003/; s/"seeds": \[1, 2\]/"seeds": [1]/' other.json
+    does 0 study other.json
+    is "$(grep -o '^[a-z]*/.*seed=[0-9]' "$work/out" | sort | tr '\n' ' ')" \
+        "hard/seed=1 soft/optimizer.alpha_sign=0.25/seed=1 soft/optimizer.alpha_sign=0.5/seed=1 soft/optimizer.alpha_sign=0.75/seed=1 "
+    does 0 train optimizer.name=softsignum optimizer.lr=0.003 optimizer.alpha_sign=0.75 run.dir=changed
+    is "$(value studies/other/runs/soft/optimizer.alpha_sign=0.75/seed=1/summary.json final_val_loss)" \
+        "$(value changed/summary.json final_val_loss)"
+    sed -i 's/"seeds"/"checkpoints": "final", "seeds"/; s/0.003/0.002/' other.json
+    does 0 study other.json
+    is "$(cd studies/other/runs && find hard/seed=1 soft -name 'step_*' | grep -v '=1\.' | sort | tr '\n' ' ')" \
+        "$(for run in hard soft/optimizer.alpha_sign=0.25 soft/optimizer.alpha_sign=0.5 soft/optimizer.alpha_sign=0.75; do
+            printf '%s/seed=1/checkpoints/step_00000020 ' $run; done)"
+)
+
+a_study_stops_at_a_run_that_fails() (
+    describe broken 1
+    mkdir -p studies/broken/runs
+    : >studies/broken/runs/hard
+    does 1 study broken.json
+    says "error: runs/hard/seed=1 failed with exit status 1; its log: $work/studies/broken/logs/hard/seed=1.log"
+    has studies/broken/logs/hard/seed=1.log "studies/broken/runs/hard"
+    has studies/broken/index.json '"state":"failed"'
+    rm studies/broken/runs/hard
+    does 0 study broken.json
+)
+
+a_study_is_planned_without_a_trace() (
+    describe planned 0
+    does 0 study planned.json --plan
+    for words in "measured: 1 run, " "adamw " "off hard" "runs         at least 11, 0 of them ended" "compute      " \
+        "FLOPs" "memory       " "time         at least "; do has "$work/out" "$words"; done
+    absent studies/planned
+    sed -i 's/"seeds"/"seed"/; s/"trunk": "hard"/"trunk": "hrad"/' planned.json
+    does 2 study planned.json
+    says "planned.json: 3 problems" "seed: unknown key; did you mean \"seeds\"?" \
+        "\"hrad\" is no method that is written above this one; did you mean \"hard\"?"
+    absent studies/planned
+    does 2 study
+    does 2 study --plann planned.json
+    does 0 study --help
+    fails 2 "gone.json" study gone.json
+    fails 1 "stdout" full study --keys
+)
+
 # ---- scripts -------------------------------------------------------------------------------------------------------
 
 without_apt_the_scripts_say_what_to_install() (
