@@ -138,11 +138,13 @@ $(OUT)/bin/faults.so: test/faults/shim.c
 toys: toy ## the toy problems of arXiv 2605.06615: published numbers beside ours
 	./toy
 
-docs: train_gpt ## write docs/config.md and docs/optimizers.md from the declarations in the source
+docs: train_gpt study ## write docs/config.md, docs/optimizers.md and the keys in docs/studies.md from the source
 	./train_gpt --docs-config > docs/config.md
 	./train_gpt --docs-optimizers > docs/optimizers.md
+	./study --keys > build/keys.md
+	sed -i -e '/^<!-- .*study --keys/,/^<!-- end/{//!d' -e '}' -e '/^<!-- .*study --keys/r build/keys.md' docs/studies.md
 
-lint: train_gpt ## warnings as errors with gcc and clang, clang-tidy, cppcheck, include rule, shellcheck, generated docs
+lint: train_gpt study ## warnings as errors with gcc and clang, clang-tidy, cppcheck, include rule, shellcheck, generated docs
 	@test/lint.sh
 
 bench: $(OUT)/bin/bench ## time training steps of small and large models (make bench ARGS=--help)

@@ -50,6 +50,7 @@ typedef struct Ended {
 typedef struct Study {
     StudySpec spec;
     StudyPlan plan;
+    StudyPlan outlook; /* were the first point of every grid that is not tuned yet the best */
     StudyWorld world;
     char program[4096]; /* train_gpt */
     int cores, side_by_side;
@@ -265,8 +266,8 @@ static bool reap(Study *s) {
 /* Seconds a step of this method's runs that have ended, of any other's, or as first measured. */
 static double pace_of(const Study *s, int method) {
     double sum[2] = {0}, n[2] = {0};
-    for (int i = 0; i < s->plan.index.run_count; i++) {
-        const StudyTask *task = &s->plan.tasks[i];
+    for (int i = 0; i < s->outlook.index.run_count; i++) {
+        const StudyTask *task = &s->outlook.tasks[i];
         bool other = task->method != method;
         if (isnan(task->step_s)) continue;
         sum[other] += task->step_s;
@@ -282,14 +283,14 @@ static int64_t tokens_a_step(const Config *c) {
 }
 
 /* What is done of every run, and what is left. */
-static StudyFigures figures_of(const Study *s) {
-    int count = s->plan.index.run_count;
+static StudyFigures figures_of(Study *s) {
+    int count = s->outlook.index.run_count;
     StudyPart *parts = calloc((size_t)count + 1, sizeof *parts);
     StudyFigures none = {.left_s = NAN};
     if (!parts) return none;
     for (int i = 0; i < count; i++) {
-        const StudyTask *task = &s->plan.tasks[i];
-        const StudyRun *run = &s->plan.index.runs[i];
+        const StudyTask *task = &s->outlook.tasks[i];
+        const StudyRun *run = &s->outlook.index.runs[i];
         StepRecord record;
         int64_t begin = run->branch_step > 0 ? run->branch_step : 0;
         parts[i] = (StudyPart){.begin_step = begin,
@@ -298,7 +299,7 @@ static StudyFigures figures_of(const Study *s) {
                                .tokens_a_step = tokens_a_step(&task->config),
                                .step_s = pace_of(s, task->method),
                                .ended = has_ended(run)};
-        if (run->state != STUDY_RUNNING || !study_last_record(task->config.run.dir, &record)) continue;
+        if (!find_child(s, run->dir) || !study_last_record(task->config.run.dir, &record)) continue;
         parts[i].step = record.step;
         if (record.step > 0 && isnan(parts[i].step_s))
             parts[i].step_s = record.time_s / (double)record.step;
@@ -328,15 +329,23 @@ static void show(Study *s) {
     StudyFigures f = figures_of(s);
     double rate = (f.tokens_done - s->first_tokens) / (clock_s() - s->start_s);
     for (int i = 0; i < s->child_count; i++) describe_run(s, &s->children[i], lines[i]);
-    study_figures_text(&f, s->plan.open_ended, rate, lines[s->child_count], BOARD_LINE_SIZE);
+    study_figures_text(&f, s->outlook.open_ended, rate, lines[s->child_count], BOARD_LINE_SIZE);
     study_board_show(&s->board, lines, s->child_count + 1);
 }
 
 /* ------------------------------------------------------------------------------------------------ the study */
 
+static bool make_outlook(Study *s, Error *err) {
+    study_plan_free(&s->outlook);
+    s->world.guess = true;
+    bool ok = study_plan_make(&s->outlook, &s->spec, &s->world, err);
+    s->world.guess = false;
+    return ok;
+}
+
 static bool remake_plan(Study *s, Error *err) {
     study_plan_free(&s->plan);
-    return study_plan_make(&s->plan, &s->spec, &s->world, err) &&
+    return study_plan_make(&s->plan, &s->spec, &s->world, err) && make_outlook(s, err) &&
            study_index_write(&s->plan.index, s->spec.dir, err);
 }
 
@@ -418,16 +427,15 @@ static bool run_study(Study *s, Error *err) {
 
 /* How the machine is shared, unless the description says so. */
 static bool share_machine(Study *s, Error *err) {
-    int ready = 0, first = -1;
+    int waiting = 0, first = -1;
     StudySpeed speed;
     s->first_step_s = NAN;
-    s->side_by_side = (int)s->spec.side_by_side;
-    for (int i = s->plan.index.run_count - 1; i >= 0; i--)
-        if (s->plan.index.runs[i].state == STUDY_WAITING) first = i, ready++;
-    if (s->side_by_side == 0) s->side_by_side = 1;
-    else return true;
-    if (first < 0) return true;
-    if (!study_speed_share(&speed, s->program, &s->plan.tasks[first].config, s->cores, ready, stdout, err))
+    s->side_by_side = s->spec.side_by_side ? (int)s->spec.side_by_side : 1;
+    for (int i = s->outlook.index.run_count - 1; i >= 0; i--)
+        if (s->outlook.index.runs[i].state == STUDY_WAITING) first = i, waiting++;
+    if (s->spec.side_by_side || first < 0) return true;
+    if (!study_speed_share(&speed, s->program, &s->outlook.tasks[first].config, s->cores, waiting, stdout,
+                           err))
         return false;
     s->side_by_side = speed.at_once;
     s->first_step_s = speed.run_s / (double)speed.total_steps;
@@ -445,39 +453,31 @@ static bool find_program(Study *s, Error *err) {
            error_set(err, ERR_IO, "%s: %s; type make", s->program, strerror(errno));
 }
 
-/* Everything the study would come to, were the first point of every grid the best: are all configs right, also
- * those of runs that are not known yet? */
-static bool guess_plan(Study *s, Error *err) {
-    s->world.guess = true;
-    bool ok = study_plan_make(&s->plan, &s->spec, &s->world, err);
-    s->world.guess = false;
-    return ok;
-}
-
 /* ------------------------------------------------------------------------------------------------------ --plan */
 
 /* A method's line, timed by itself at the sharing that was chosen. */
 static bool print_method(Study *s, int method, int threads, StudySpeed *most, double *flops, Error *err) {
     int runs = 0, ended = 0, first = -1;
     double steps = 0;
-    for (int i = s->plan.index.run_count - 1; i >= 0; i--) {
-        const StudyRun *run = &s->plan.index.runs[i];
-        if (s->plan.tasks[i].method != method) continue;
+    for (int i = s->outlook.index.run_count - 1; i >= 0; i--) {
+        const StudyRun *run = &s->outlook.index.runs[i];
+        if (s->outlook.tasks[i].method != method) continue;
         first = i;
         runs++;
         ended += has_ended(run);
         if (!has_ended(run))
-            steps += (double)(s->plan.tasks[i].total_steps - (run->branch_step > 0 ? run->branch_step : 0));
+            steps +=
+                (double)(s->outlook.tasks[i].total_steps - (run->branch_step > 0 ? run->branch_step : 0));
     }
-    const StudyMethod *m = &s->plan.index.methods[method];
+    const StudyMethod *m = &s->outlook.index.methods[method];
     StudySpeed speed = {0};
-    if (steps > 0 && !study_speed_measure(&speed, s->program, &s->plan.tasks[first].config, s->side_by_side,
-                                          threads, err))
+    if (steps > 0 && !study_speed_measure(&speed, s->program, &s->outlook.tasks[first].config,
+                                          s->side_by_side, threads, err))
         return false;
     double step_s = steps > 0 ? speed.run_s / (double)speed.total_steps : NAN;
     char tokens[16], time[32];
-    for (int i = 0; i < s->plan.index.run_count; i++)
-        if (s->plan.tasks[i].method == method) s->plan.tasks[i].step_s = step_s;
+    for (int i = 0; i < s->outlook.index.run_count; i++)
+        if (s->outlook.tasks[i].method == method) s->outlook.tasks[i].step_s = step_s;
     if (speed.memory_bytes > most->memory_bytes) *most = speed;
     *flops += steps * (double)speed.tokens_a_step * speed.flops_a_token;
     printf("%-20s %-16s %5d %6d %8s %10s  %s%s\n", m->name, m->optimizer, runs, ended,
@@ -498,9 +498,9 @@ static bool print_plan(Study *s, Error *err) {
     if (!ok) return false;
     StudyFigures f = figures_of(s);
     char tokens[16], time[32];
-    const char *least = s->plan.open_ended ? "at least " : "";
+    const char *least = s->outlook.open_ended ? "at least " : "";
     printf("\nruns         %s%d, %d of them ended%s\n", least, f.runs, f.ended,
-           s->plan.open_ended ? "; a grid whose best point lies on its edge grows" : "");
+           s->outlook.open_ended ? "; a grid whose best point lies on its edge grows" : "");
     printf("compute      %s tokens left, %.3g FLOPs\n",
            format_count(f.tokens - f.tokens_done, tokens, sizeof tokens), flops);
     printf("memory       %d at a time, %.1f MB each, %.1f MB free\n", s->side_by_side,
@@ -556,11 +556,12 @@ static bool study_command(const char *path, bool plan_only, Error *err) {
     s->start_s = clock_s();
     s->world = (StudyWorld){
         .context = s, .total_steps = count_steps, .outcome = outcome_of, .has_checkpoint = has_checkpoint};
-    bool ok = study_spec_read(&s->spec, path, err) && find_program(s, err) && guess_plan(s, err);
+    bool ok = study_spec_read(&s->spec, path, err) && find_program(s, err) && make_outlook(s, err);
     if (plan_only) ok = ok && share_machine(s, err) && print_plan(s, err);
     else ok = ok && run_locked(s, err);
     if (s->lock_fd >= 0) close(s->lock_fd);
     study_plan_free(&s->plan);
+    study_plan_free(&s->outlook);
     study_spec_free(&s->spec);
     free(s->ended);
     free(s);

@@ -37,9 +37,12 @@ includes() {
 }
 
 docs() {
+    ./study --keys >build/keys.md
     for name in config optimizers; do
         ./train_gpt --docs-"$name" | diff docs/"$name".md - || { echo "docs/$name.md is stale; type make docs"; return 1; }
     done
+    sed -e '1,/^<!-- .*study --keys/d' -e '/^<!-- end/,$d' docs/studies.md | diff - build/keys.md ||
+        { echo "docs/studies.md lacks keys; type make docs"; return 1; }
     awk '/^\140\140\140/ { inside = !inside; next } inside' docs/adding_an_optimizer.md | diff - optim/lion.c ||
         { echo "docs/adding_an_optimizer.md does not quote optim/lion.c as it is"; return 1; }
 }
