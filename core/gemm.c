@@ -20,12 +20,29 @@
 #define VECTORS 2
 #endif
 #define ROWS 6
+#define LINE 16 /* floats of a cache line */
 
-/* A block of B, DEPTH_BLOCK * 64 floats, is swept once for every 6 rows of A; a block of A, ROW_BLOCK * DEPTH_BLOCK
- * floats, once for every panel. Together they should fill about half of a core's L2: 128 KB and 384 KB of 1 MB here.
- * A deeper block reads and writes C less often. */
-#define DEPTH_BLOCK 512
-#define ROW_BLOCK   192
+/* A block of A is used for every panel while it lies in L2; of each panel, the part of the block's depth is used for
+ * every 6 of its rows. The block's long side lies along memory, so that a page is used whole while the TLB knows it
+ * (pages count as 4 KB: on virtual machines the host's do, whatever the guest has asked for).
+ *
+ *     A read by rows                 A read by columns          in 1 MB of L2
+ *                512 deep                128 deep
+ *               +----------+                +--+                by rows: A 192 * 512 * 4 B      = 384 KB
+ *      192 rows |  -> k    |                |  | |                       B  64 * 512 * 4 B      = 128 KB
+ *               +----------+       384 rows |  | i              by columns: copy of A and what
+ *                                           |  | v                       is next 2 * 192 KB     = 384 KB
+ *                                           +--+                         B  64 * 128 * 4 B, in L1 = 32 KB
+ *
+ * A read by columns is copied: of its lines, a power of two apart as they may lie, 6 of 16 floats would be used before
+ * they push each other out of the cache. The copy has slabs of 48 rows, three lines for each k. */
+#define ROWS_BLOCK 192 /* A by rows */
+#define ROWS_DEPTH 512
+#define COLS_BLOCK 384 /* A by columns */
+#define COLS_DEPTH 128
+#define SLAB       48
+#define SLAB_FLOATS                                                                                        \
+    (COLS_DEPTH * SLAB + 16) /* and a line, so that slabs do not begin at one place of a cache */
 
 typedef float Vector __attribute__((vector_size(4 * LANES)));
 
@@ -38,8 +55,9 @@ static inline void store(float *p, Vector v) {
     memcpy(p, &v, sizeof v);
 }
 
-/* C (rows, VECTORS * LANES) = A B + beta C + bias for `segments` segments of depth 64, the last one `last` deep. `rows`
- * and one of A's strides are constants at every call, so that the compiler keeps `sum` in registers and unrolls. */
+/* C (rows, VECTORS * LANES) = A B + beta C + bias for `segments` > 0 segments of depth 64, the last one `last` > 0
+ * deep. `rows` and one of A's strides are constants at every call, so that the compiler keeps `sum` in registers and
+ * unrolls; loops that end with their condition tell it that every sum is written. */
 static inline __attribute__((always_inline)) void kernel_step(int rows, int segments, int last, GemmA A,
                                                               const float *restrict B, float beta,
                                                               const float *bias, float *restrict C,
@@ -50,23 +68,24 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
             sum[i][v] = (Vector){0};
             if (beta != 0) sum[i][v] = beta * load(C + (size_t)i * ldc + v * LANES);
             if (bias) sum[i][v] += bias[i];
-            __builtin_prefetch(C + (size_t)i * ldc + v * LANES, 1); /* to be stored a thousand cycles on */
+            __builtin_prefetch(C + (size_t)(rows + i) * ldc + v * LANES, 1); /* the next step's */
         }
-    for (int s = 0; s < segments; s++) {
+    int s = 0;
+    do {
         const float *a = A.p + (size_t)s * A.segment;
-        int deep = s == segments - 1 ? last : GEMM_NR;
-        /* What the next steps read of A: the hardware's prefetcher loses rows that are cut in segments, and never
-         * finds columns. */
+        int deep = s == segments - 1 ? last : GEMM_NR, k = 0;
+        /* The next step's rows: the hardware's prefetcher loses them where they are cut in segments. */
         for (int i = rows; i < 2 * rows && A.depth == 1; i++)
-            for (int k = 0; k < deep; k += 16) __builtin_prefetch(a + (size_t)i * A.row + k);
-        for (int k = 0; k < deep; k++, a += A.depth, B += GEMM_NR) {
-            if (A.row == 1) __builtin_prefetch(a + 2 * rows);
+            for (int l = 0; l < deep; l += LINE) __builtin_prefetch(a + (size_t)i * A.row + l);
+        do {
             Vector b[VECTORS];
             for (int v = 0; v < VECTORS; v++) b[v] = load(B + v * LANES);
             for (int i = 0; i < rows; i++)
                 for (int v = 0; v < VECTORS; v++) sum[i][v] += a[(size_t)i * A.row] * b[v];
-        }
-    }
+            a += A.depth;
+            B += GEMM_NR;
+        } while (++k < deep);
+    } while (++s < segments);
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < VECTORS; v++) store(C + (size_t)i * ldc + v * LANES, sum[i][v]);
 }
@@ -110,31 +129,103 @@ static void kernel_narrow(int rows, int depth, GemmA A, const float *B, float be
         memcpy(C + (size_t)i * ldc, edge + i * GEMM_NR, (size_t)columns * sizeof(float));
 }
 
-void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, const float *bias,
-                 float *C, size_t ldc, size_t c_stride, int panels, int columns) {
-    for (int m0 = 0; m0 < M; m0 += ROW_BLOCK) {
-        int m1 = m0 + ROW_BLOCK < M ? m0 + ROW_BLOCK : M;
-        for (int k0 = 0; k0 < K; k0 += DEPTH_BLOCK) {
-            int depth = k0 + DEPTH_BLOCK < K ? DEPTH_BLOCK : K - k0;
-            float block_beta = k0 == 0 ? beta : 1;
-            const float *block_bias = k0 == 0 ? bias : NULL;
-            for (int j = 0; j < panels; j++) {
-                const float *b = B + (size_t)j * b_stride + (size_t)k0 * GEMM_NR;
-                int width = columns - j * GEMM_NR;
-                for (int i = m0; i < m1; i += ROWS) {
-                    GemmA a = A;
-                    a.p += (size_t)i * A.row + (size_t)(k0 / GEMM_NR) * A.segment;
-                    float *c = C + (size_t)j * c_stride + (size_t)i * ldc;
-                    int rows = m1 - i < ROWS ? m1 - i : ROWS;
-                    if (width >= GEMM_NR)
-                        kernel(rows, depth, a, b, block_beta, block_bias ? block_bias + i : NULL, c, ldc);
-                    else
-                        kernel_narrow(rows, depth, a, b, block_beta, block_bias ? block_bias + i : NULL, c,
-                                      ldc, width);
-                }
-            }
+static inline int min_int(int a, int b) {
+    return a < b ? a : b;
+}
+
+/* The part of A from row i and depth k, a multiple of 64, on. */
+static inline GemmA part_of(GemmA A, int i, int k) {
+    A.p += (size_t)i * A.row + (size_t)(k / GEMM_NR) * A.segment;
+    return A;
+}
+
+/* A block of A (rows, depth), read by columns, slab by slab. */
+static void copy_columns(float *restrict copy, GemmA A, int rows, int depth) {
+    int whole = rows / SLAB * SLAB;
+    for (int k = 0; k < depth; k++, copy += SLAB) {
+        const float *a = A.p + (size_t)(k / GEMM_NR) * A.segment + (size_t)(k % GEMM_NR) * A.depth;
+        float *slab = copy;
+        for (int i = 0; i < whole; i += SLAB, slab += SLAB_FLOATS)
+            memcpy(slab, a + i, SLAB * sizeof(float));
+        if (whole < rows) memcpy(slab, a + whole, (size_t)(rows - whole) * sizeof(float));
+    }
+}
+
+/* What comes next of an A read by columns: fetched into L2, line by line, while the copy before it is used. */
+typedef struct Ahead {
+    const float *p; /* NULL: nothing comes */
+    size_t depth;
+    int rows, at; /* the line's place in its column */
+} Ahead;
+
+static inline void fetch(Ahead *next, int lines) {
+    for (; next->p && lines > 0; lines--) {
+        __builtin_prefetch(next->p + next->at, 0, 2);
+        next->at += LINE;
+        if (next->at >= next->rows) next->at = 0, next->p += next->depth;
+    }
+}
+
+/* All of a product but A. */
+typedef struct Product {
+    const float *B;
+    size_t b_stride;
+    float beta;
+    const float *bias;
+    float *C;
+    size_t ldc, c_stride;
+    int panels, columns;
+} Product;
+
+/* A block of A (rows, depth), from row m0 and depth k0 on, times every panel. Its row i lies in slab i / slab_rows;
+ * slabs are SLAB_FLOATS apart. */
+static void sweep(const Product *p, GemmA block, int slab_rows, Ahead next, int m0, int rows, int k0,
+                  int depth) {
+    float beta = k0 == 0 ? p->beta : 1;
+    const float *bias = k0 == 0 && p->bias ? p->bias + m0 : NULL;
+    int lines = (ROWS * depth / LINE + p->panels - 1) / p->panels; /* to be fetched in each step */
+    for (int j = 0; j < p->panels; j++) {
+        const float *B = p->B + (size_t)j * p->b_stride + (size_t)k0 * GEMM_NR;
+        float *C = p->C + (size_t)j * p->c_stride + (size_t)m0 * p->ldc;
+        int width = p->columns - j * GEMM_NR;
+        for (int i = 0; i < rows; i += ROWS) {
+            GemmA a = block;
+            a.p += (size_t)(i / slab_rows) * SLAB_FLOATS + (size_t)(i % slab_rows) * a.row;
+            float *c = C + (size_t)i * p->ldc;
+            const float *bias_i = bias ? bias + i : NULL;
+            fetch(&next, lines);
+            if (width >= GEMM_NR) kernel(min_int(ROWS, rows - i), depth, a, B, beta, bias_i, c, p->ldc);
+            else kernel_narrow(min_int(ROWS, rows - i), depth, a, B, beta, bias_i, c, p->ldc, width);
         }
     }
+}
+
+static void sweep_rows(const Product *p, int M, int K, GemmA A) {
+    for (int m0 = 0; m0 < M; m0 += ROWS_BLOCK)
+        for (int k0 = 0; k0 < K; k0 += ROWS_DEPTH)
+            sweep(p, part_of(A, m0, k0), ROWS_BLOCK, (Ahead){0}, m0, min_int(ROWS_BLOCK, M - m0), k0,
+                  min_int(ROWS_DEPTH, K - k0));
+}
+
+static void sweep_columns(const Product *p, int M, int K, GemmA A) {
+    static _Thread_local float copy[COLS_BLOCK / SLAB * SLAB_FLOATS] __attribute__((aligned(64)));
+    for (int m0 = 0; m0 < M; m0 += COLS_BLOCK)
+        for (int k0 = 0; k0 < K; k0 += COLS_DEPTH) {
+            int rows = min_int(COLS_BLOCK, M - m0), depth = min_int(COLS_DEPTH, K - k0);
+            Ahead next = {0};
+            if (k0 + COLS_DEPTH < K) next = (Ahead){part_of(A, m0, k0 + COLS_DEPTH).p, A.depth, rows, 0};
+            else if (m0 + rows < M)
+                next = (Ahead){part_of(A, m0 + rows, 0).p, A.depth, min_int(COLS_BLOCK, M - m0 - rows), 0};
+            copy_columns(copy, part_of(A, m0, k0), rows, depth);
+            sweep(p, gemm_columns(copy, SLAB), SLAB, next, m0, rows, k0, depth);
+        }
+}
+
+void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, const float *bias,
+                 float *C, size_t ldc, size_t c_stride, int panels, int columns) {
+    const Product p = {B, b_stride, beta, bias, C, ldc, c_stride, panels, columns};
+    if (A.row == 1 && A.depth > GEMM_NR) sweep_columns(&p, M, K, A);
+    else sweep_rows(&p, M, K, A);
 }
 
 size_t gemm_work_size(int K) {

@@ -2,7 +2,7 @@
  *
  * The panel is the unit: 64 columns of B or C, stored as (K, 64) without gaps, a row of a panel being four
  * AVX-512 vectors. The model keeps every activation in panels (a tile: 64 tokens across, features down), so
- * weights are read where they lie and nothing is packed:
+ * weights are read where they lie, except that a transposed one is copied, a block of it at a time:
  *
  *      weights (M, K)            activations (K, 64) a tile
  *      k ->                      64 tokens ->
