@@ -24,10 +24,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE      GEMM_NR
-#define GROUP     4   /* tiles that share one sweep over a layer's weights */
-#define HEAD_ROWS 192 /* vocabulary rows of one task of the head */
-#define LN_EPS    1e-5f
+#define TILE       GEMM_NR
+#define GROUP      4   /* tiles that share one sweep over a layer's weights */
+#define HEAD_ROWS  192 /* vocabulary rows of one task of the head */
+#define HEAD_GROUP 8   /* tiles of one task of the head */
+#define LN_EPS     1e-5f
 #ifndef HEAD_BYTES /* logits held at a time: about what a last-level cache holds; tests shrink it */
 #define HEAD_BYTES ((size_t)64 << 20)
 #endif
@@ -691,18 +692,23 @@ static void head_logits(const GPT2 *model, int tile0, int tiles) {
                           model->w.lnfw, model->w.lnfb, C);
         transpose_tile(a->head_in_t, at(a->head_in, C, i), C, i, tiles);
     }
+    int groups = ceil_div(tiles, HEAD_GROUP);
 #pragma omp for collapse(2) schedule(static)
     for (int block = 0; block < a->head_blocks; block++)
-        for (int i = 0; i < tiles; i++) {
+        for (int g = 0; g < groups; g++) {
             int row = block * HEAD_ROWS, rows = min_int(HEAD_ROWS, V - row);
-            float *x = at(a->logits, V, i) + (size_t)row * TILE;
-            const float *wte = model->w.wte + (size_t)row * (size_t)C;
+            int first = g * HEAD_GROUP, n = min_int(HEAD_GROUP, tiles - first);
+            float *x = at(a->logits, V, first) + (size_t)row * TILE;
             {
                 TIMED(HEAD);
-                linear_forward(x, NULL, at(a->head_in, C, i), wte, NULL, C, rows, 1);
+                gemm_panels(rows, C, gemm_rows(model->w.wte + (size_t)row * (size_t)C, (size_t)C),
+                            at(a->head_in, C, first), (size_t)C * TILE, 0, NULL, x, TILE, (size_t)V * TILE,
+                            n, n * TILE);
             }
-            softmax_partial(at(a->block_max, a->head_tiles, block) + i * TILE,
-                            at(a->block_sum, a->head_tiles, block) + i * TILE, x, rows);
+            for (int i = first; i < first + n; i++)
+                softmax_partial(at(a->block_max, a->head_tiles, block) + i * TILE,
+                                at(a->block_sum, a->head_tiles, block) + i * TILE,
+                                at(a->logits, V, i) + (size_t)row * TILE, rows);
         }
 }
 
@@ -755,24 +761,24 @@ static void head_backward(const GPT2 *model, int tile0, int tiles) {
                 if (target >= 0 && target < rows) x[target * TILE + t] -= scale;
             }
         }
-    int rows_a_task = rows_of_task(V);
-#pragma omp for schedule(runtime) nowait
+    /* dX in as few and large tasks as there are threads, because each reads all logits; dW's many fill the gaps. */
+    int groups = ceil_div(tiles, HEAD_GROUP), rows_a_task = rows_of_task(V);
+    int width = ceil_div(ceil_div(C * groups, omp_get_num_threads()), 48) * 48, blocks = ceil_div(C, width);
+#pragma omp for collapse(2) schedule(runtime) nowait
+    for (int g = 0; g < groups; g++)
+        for (int block = 0; block < blocks; block++) {
+            TIMED(HEAD);
+            int c = block * width, first = g * HEAD_GROUP, n = min_int(HEAD_GROUP, tiles - first);
+            gemm_panels(min_int(width, C - c), V, gemm_columns(model->w.wte + c, (size_t)C),
+                        at(a->logits, V, first), (size_t)V * TILE, 0, NULL,
+                        at(a->head_din, C, first) + (size_t)c * TILE, TILE, (size_t)C * TILE, n, n * TILE);
+        }
+#pragma omp for schedule(runtime)
     for (int row = 0; row < V; row += rows_a_task) {
         TIMED(HEAD);
         linear_backward_weight(model->g.wte, NULL, a->logits, a->head_in_t, C, V, tiles, 1, row,
                                min_int(rows_a_task, V - row), a->accumulate || tile0 > 0);
     }
-    int blocks = ceil_div(C, 48), groups = ceil_div(tiles, GROUP);
-#pragma omp for collapse(2) schedule(runtime)
-    for (int g = 0; g < groups; g++)
-        for (int block = 0; block < blocks; block++) {
-            TIMED(HEAD);
-            int c = block * 48, n = min_int(GROUP, tiles - g * GROUP);
-            gemm_panels(min_int(48, C - c), V, gemm_columns(model->w.wte + c, (size_t)C),
-                        at(a->logits, V, g * GROUP), (size_t)V * TILE, 0, NULL,
-                        at(a->head_din, C, g * GROUP) + (size_t)c * TILE, TILE, (size_t)C * TILE, n,
-                        n * TILE);
-        }
 #pragma omp for schedule(static)
     for (int i = 0; i < tiles; i++) {
         layernorm_backward(at(a->dout, C, tile0 + i), norm_part(a, C, LNF_W, tile0 + i),
