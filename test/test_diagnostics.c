@@ -41,9 +41,9 @@ typedef struct Single {
     Diagnostics d;
 } Single;
 
-static void open_single(Single *s, const char *name, int rows, int cols, int64_t vocab_size) {
+static void open_single(Single *s, const char *name, Role role, int rows, int cols, int64_t vocab_size) {
     const Optimizer *sgd = optimizer_find("sgd");
-    *s = (Single){.param = {.role = ROLE_EMBEDDING, .rows = rows, .cols = cols, .split = 1}};
+    *s = (Single){.param = {.role = role, .rows = rows, .cols = cols, .split = 1}};
     strcpy(s->param.name, name);
     s->param.w = calloc(param_size(&s->param), sizeof(float));
     s->param.g = calloc(param_size(&s->param), sizeof(float));
@@ -72,7 +72,7 @@ static void assert_near(double found, double expected, double tolerance) {
 /* The density of the noise after `batches` gradients g[batch][0 .. d). */
 static double phi_of(int d, int batches, float (*g)(int batch, int i)) {
     Single s;
-    open_single(&s, "x", 1, d, 1000);
+    open_single(&s, "x", ROLE_VECTOR, 1, d, 1000);
     for (int b = 0; b < batches; b++) {
         for (int i = 0; i < d; i++) s.param.g[i] = g(b, i);
         diagnostics_add_noise(&s.d);
@@ -133,7 +133,7 @@ static void a_mean_far_above_its_noise_should_cost_no_digits(void **state) {
 static void noise_of_an_earlier_step_should_be_forgotten(void **state) {
     Single s;
     (void)state;
-    open_single(&s, "x", 1, 4, 1000);
+    open_single(&s, "x", ROLE_VECTOR, 1, 4, 1000);
     for (int step = 0; step < 2; step++) {
         diagnostics_begin(&s.d);
         for (int b = 0; b < 2; b++) {
@@ -156,7 +156,7 @@ static void noise_of_an_earlier_step_should_be_forgotten(void **state) {
 static void a_gaussian_gradient_should_have_density_2_over_pi(void **state) {
     Single s;
     (void)state;
-    open_single(&s, "x", 1000, 300, 1000);
+    open_single(&s, "x", ROLE_VECTOR, 1000, 300, 1000);
     for (size_t i = 0; i < 300000; i++) s.param.g[i] = (float)rng_normal(1, 2, i);
     diagnostics_gradient(&s.d);
     assert_near(s.d.all.grad_density, 2 / M_PI, 0.005);
@@ -166,7 +166,7 @@ static void a_gaussian_gradient_should_have_density_2_over_pi(void **state) {
 static void rows_that_pad_the_vocabulary_should_not_count(void **state) {
     Single s;
     (void)state;
-    open_single(&s, "wte.weight", 8, 2, 3);
+    open_single(&s, "wte.weight", ROLE_EMBEDDING, 8, 2, 3);
     for (int i = 0; i < 16; i++) s.param.g[i] = s.param.w[i] = i < 6 ? 2 : 1000;
     diagnostics_gradient(&s.d);
     assert_true(s.d.all.grad_l1 == 12 && s.d.all.grad_linf == 2 && s.d.all.grad_density == 1);
@@ -258,6 +258,23 @@ static void norms_should_be_those_of_plain_loops_and_svds(void **state) {
     assert_near(f.d.all.grad_nuclear, nuclear, 1e-12);
     assert_near(f.d.all.grad_l2, sqrt(squares), 1e-12);
     close_fixture(&f);
+}
+
+static void a_tall_matrix_should_have_the_norms_of_its_svd(void **state) {
+    (void)state;
+    Single s;
+    double nuclear, spectral, unused;
+    open_single(&s, "x", ROLE_MATRIX, 70, 5, 1000);
+    for (size_t i = 0; i < 350; i++) s.param.g[i] = (float)rng_normal(3, 4, i);
+    norms_by_svd(&s.param, s.param.g, &nuclear, &spectral);
+    diagnostics_gradient(&s.d);
+    assert_near(s.d.all.grad_nuclear, nuclear, 1e-5);
+    diagnostics_before_update(&s.d);
+    for (size_t i = 0; i < 350; i++) s.param.w[i] += s.param.g[i];
+    diagnostics_after_update(&s.d);
+    norms_by_svd(&s.param, s.param.w, &unused, &spectral);
+    assert_near(s.d.tensors[0].found.update_spectral, spectral, 1e-6);
+    close_single(&s);
 }
 
 /* ---- what optimizers map ---------------------------------------------------------------------------------------- */
@@ -455,6 +472,7 @@ int main(void) {
         cmocka_unit_test(a_gaussian_gradient_should_have_density_2_over_pi),
         cmocka_unit_test(rows_that_pad_the_vocabulary_should_not_count),
         cmocka_unit_test(norms_should_be_those_of_plain_loops_and_svds),
+        cmocka_unit_test(a_tall_matrix_should_have_the_norms_of_its_svd),
         cmocka_unit_test(sigma_should_be_quantiles_of_momentum_and_of_its_map),
         cmocka_unit_test(a_soft_map_should_show_in_the_spectrum),
         cmocka_unit_test(a_fused_matrix_should_be_taken_as_its_optimizer_takes_it),
