@@ -49,8 +49,8 @@ static size_t lesser(int a, int b) {
 
 /* Of Muon's kind: those that keep what muon_input and muon_apply see. */
 static bool maps_singular_values(const OptimGroup *group) {
-    const char *const *slots = group->optimizer->slots;
-    return group->optimizer->cut == CUT_MATRICES && slots && strcmp(slots[0], "momentum") == 0;
+    const char *const *slots = group ? group->optimizer->slots : NULL;
+    return slots && group->optimizer->cut == CUT_MATRICES && strcmp(slots[0], "momentum") == 0;
 }
 
 static void find_optim(DiagnosedTensor *t, Optim *optim) {
