@@ -37,9 +37,10 @@ say     = $(if $(V),,@echo "  $(1)	$@";)
 
 # ---- programs ------------------------------------------------------------------------------------------------
 PROGRAMS = train_gpt prepare compare gpt2_check extract_rdb optim_replay toy study
-BINARIES = $(PROGRAMS:%=$(OUT)/bin/%) $(OUT)/bin/bench $(OUT)/bin/bench_optim
+BINARIES = $(PROGRAMS:%=$(OUT)/bin/%) $(OUT)/bin/bench $(OUT)/bin/bench_optim $(OUT)/bin/bench_checkpoint
 MAINS    = train_gpt.c data/prepare.c scripts/compare.c scripts/gpt2_check.c scripts/extract_rdb.c \
-           scripts/optim_replay.c scripts/toy.c scripts/study.c scripts/bench.c scripts/bench_optim.c
+           scripts/optim_replay.c scripts/toy.c scripts/study.c scripts/bench.c scripts/bench_optim.c \
+           scripts/bench_checkpoint.c
 LIB_OBJ  = $(patsubst %.c,$(OUT)/%.o,$(filter-out $(MAINS),$(wildcard core/*.c model/*.c optim/*.c data/*.c train/*.c)))
 LIB      = $(OUT)/libtrain_gpt.a
 TESTS    = $(patsubst test/%.c,$(OUT)/bin/%,$(wildcard test/test_*.c))
@@ -64,6 +65,7 @@ $(OUT)/bin/toy:         $(OUT)/scripts/toy.o
 $(OUT)/bin/study:       $(OUT)/scripts/study.o
 $(OUT)/bin/bench:       $(OUT)/scripts/bench.o
 $(OUT)/bin/bench_optim: $(OUT)/scripts/bench_optim.o
+$(OUT)/bin/bench_checkpoint: $(OUT)/scripts/bench_checkpoint.o
 $(TESTS): $(OUT)/bin/%: $(OUT)/test/%.o
 $(TESTS): LIBS += $(shell pkg-config --libs cmocka)
 $(REPLAYS): $(OUT)/bin/test_%: $(OUT)/test/fuzz/%.o $(OUT)/test/fuzz/replay.o
@@ -73,13 +75,18 @@ $(OUT)/bin/fuzz_checkpoint $(OUT)/bin/test_fuzz_checkpoint: LINK_FLAGS += -Wl,--
 
 $(FAULTS): $(OUT)/bin/%: $(OUT)/test/faults/%.o $(OUT)/test/faults/world.o
 
-$(BINARIES) $(TESTS) $(REPLAYS) $(FUZZERS) $(FAULTS): $(LIB)
+# Programs appear whole and are never taken away, whatever becomes of a second make in the same tree: linkers remove what
+# they failed to write, and make what it was about to make when it was interrupted.
+half    = $(@D)/.$(@F).$$$$
+LINKED  = $(BINARIES) $(TESTS) $(REPLAYS) $(FUZZERS) $(FAULTS)
+.PRECIOUS: $(LINKED) $(LIB) $(OUT)/bin/faults.so
+
+$(LINKED): $(LIB)
 	@mkdir -p $(@D)
-	$(call say,LINK) $(CC) $(MODE) $(LINK_FLAGS) -fopenmp $(filter %.o,$^) $(LIB) $(LIBS) -o $@
+	$(call say,LINK) $(CC) $(MODE) $(LINK_FLAGS) -fopenmp $(filter %.o,$^) $(LIB) $(LIBS) -o $(half) && mv $(half) $@
 
 $(LIB): $(LIB_OBJ)
-	@rm -f $@
-	$(call say,AR) ar rcs $@ $^
+	$(call say,AR) ar rcs $(half) $^ && mv $(half) $@
 
 $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D)
@@ -133,7 +140,7 @@ faults-long: faults
 fault-programs: $(FAULTS) $(OUT)/bin/faults.so $(OUT)/bin/train_gpt $(OUT)/bin/prepare
 $(OUT)/bin/faults.so: test/faults/shim.c
 	@mkdir -p $(@D)
-	$(call say,CC) $(CC) -std=gnu11 -O1 -g -D_GNU_SOURCE $(WARN) -fPIC -shared $< -o $@
+	$(call say,CC) $(CC) -std=gnu11 -O1 -g -D_GNU_SOURCE $(WARN) -fPIC -shared $< -o $(half) && mv $(half) $@
 
 toys: toy ## the toy problems of arXiv 2605.06615: published numbers beside ours
 	./toy
@@ -153,6 +160,9 @@ bench: $(OUT)/bin/bench ## time training steps of small and large models (make b
 bench-optim: $(OUT)/bin/bench_optim ## time every optimizer's step on GPT-2 124M's tensors (make bench-optim ARGS=--help)
 	@$< $(ARGS)
 
+bench-checkpoint: $(OUT)/bin/bench_checkpoint ## time saves of GPT-2 124M beside dd (ARGS="FOLDER ROUNDS")
+	@$< $(ARGS)
+
 # PyTorch is no dependency: it lives in an environment of its own. Newest from PyPI, about 1 GB.
 bench-peers: $(OUT)/bin/bench ## time the same steps against PyTorch (makes a Python environment in build/peers)
 	@test -x build/peers/bin/python || python3 -m venv build/peers
@@ -165,7 +175,7 @@ help: ## this list
 
 clean: ## remove everything that was built (data/ and runs/ stay)
 	rm -rf build $(PROGRAMS)
-.PHONY: deps quickstart test fuzz fuzzers deep races memory coverage faults faults-long fault-programs toys docs lint bench bench-optim bench-peers help clean
+.PHONY: deps quickstart test fuzz fuzzers deep races memory coverage faults faults-long fault-programs toys docs lint bench bench-optim bench-checkpoint bench-peers help clean
 
 -include $(LIB_OBJ:.o=.d) $(MAINS:%.c=$(OUT)/%.d) $(TESTS:$(OUT)/bin/%=$(OUT)/test/%.d) \
          $(FUZZERS:$(OUT)/bin/%=$(OUT)/test/fuzz/%.d) $(OUT)/test/fuzz/replay.d \

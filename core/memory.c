@@ -2,6 +2,7 @@
 #include "core/memory.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,17 +62,63 @@ size_t memory_peak(void) {
     return status_bytes("VmHWM:");
 }
 
-size_t memory_available(void) {
-    uint64_t available = SIZE_MAX, limit, used, active = 0, inactive = 0;
-    if (read_number("/proc/meminfo", "MemAvailable:", &available)) available *= 1024;
-    if (read_number("/sys/fs/cgroup/memory.max", "", &limit) &&
-        read_number("/sys/fs/cgroup/memory.current", "", &used)) {
-        /* used counts cached files, which make room: a corpus just prepared must not look like a full machine */
-        read_number("/sys/fs/cgroup/memory.stat", "active_file ", &active);
-        read_number("/sys/fs/cgroup/memory.stat", "inactive_file ", &inactive);
-        used -= active + inactive < used ? active + inactive : used;
-        uint64_t left = limit > used ? limit - used : 0;
-        if (left < available) available = left;
+/* What the two versions of control groups call the same things. */
+typedef struct GroupFiles {
+    const char *root, *limit, *used, *active, *inactive;
+} GroupFiles;
+
+static const GroupFiles GROUPS[] = {
+    {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_active_file ",
+     "total_inactive_file "},
+    {"/sys/fs/cgroup", "memory.max", "memory.current", "active_file ", "inactive_file "}};
+
+/* A number in one of the group's files; false when it says "max", or there is none. */
+static bool read_group(const GroupFiles *files, const char *group, const char *name, const char *key,
+                       uint64_t *out) {
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s%s/%s", files->root, group, name);
+    return n < (int)sizeof path && read_number(path, key, out);
+}
+
+/* What the group's limit leaves; UINT64_MAX where it has none. */
+static uint64_t left_in_group(const GroupFiles *files, const char *group) {
+    uint64_t limit, used, active = 0, inactive = 0;
+    if (!read_group(files, group, files->limit, "", &limit) ||
+        !read_group(files, group, files->used, "", &used))
+        return UINT64_MAX;
+    /* used counts cached files, which make room: a corpus just prepared must not look like a full machine */
+    read_group(files, group, "memory.stat", files->active, &active);
+    read_group(files, group, "memory.stat", files->inactive, &inactive);
+    used -= active + inactive < used ? active + inactive : used;
+    return limit > used ? limit - used : 0;
+}
+
+/* The least that this process's groups and those above them leave. A line is "4:memory:/batch/job7", or, version 2,
+ * "0::/batch/job7"; within a container such a path may not be there, but its root is. */
+static uint64_t left_in_groups(void) {
+    char line[PATH_MAX];
+    uint64_t least = UINT64_MAX;
+    FILE *f = fopen("/proc/self/cgroup", "r");
+    while (f && fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = '\0';
+        char *kinds = strchr(line, ':'), *group = kinds ? strchr(kinds + 1, ':') : NULL;
+        if (!group) continue;
+        *group++ = '\0';
+        bool second = kinds[1] == '\0';
+        if (!second && !strstr(kinds, "memory")) continue;
+        char *slash;
+        do {
+            uint64_t left = left_in_group(&GROUPS[second], group);
+            if (left < least) least = left;
+            if ((slash = strrchr(group, '/'))) *slash = '\0';
+        } while (slash);
     }
-    return (size_t)available;
+    if (f) fclose(f);
+    return least;
+}
+
+size_t memory_available(void) {
+    uint64_t available = SIZE_MAX, left = left_in_groups();
+    if (read_number("/proc/meminfo", "MemAvailable:", &available)) available *= 1024;
+    return (size_t)(left < available ? left : available);
 }

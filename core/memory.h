@@ -16,8 +16,8 @@ size_t memory_resident(void);
 /* The most that it ever had. */
 size_t memory_peak(void);
 
-/* Bytes that can be taken without swapping: what the kernel calls available, or what the cgroup's limit
- * leaves if that is less. SIZE_MAX when the system does not say. */
+/* Bytes that can be taken without swapping: what the kernel calls available, or what the limit of a control group
+ * that the process is in leaves, of either version, if that is less. SIZE_MAX when the system does not say. */
 size_t memory_available(void);
 
 #endif

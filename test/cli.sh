@@ -856,6 +856,26 @@ a_model_larger_than_memory_is_refused_before_work() (
     absent never
 )
 
+a_model_larger_than_its_control_group_is_refused_before_work() (
+    unshare -rm mount -t tmpfs none /sys/fs/cgroup 2>/dev/null || return 0 # nothing can be mounted here
+    limited() { # FOLDER LIMIT_FILE USED_FILE: training where this group has two megabytes left
+        # shellcheck disable=SC2016
+        fails 1 "GB of memory, 0.0 GB are free" unshare -rm sh -ec 'mount -t tmpfs none /sys/fs/cgroup
+            mkdir -p "/sys/fs/cgroup/$1"
+            echo 9000000000 >"/sys/fs/cgroup/$1/$2"
+            echo 8999000000 >"/sys/fs/cgroup/$1/$3"
+            echo "${4}inactive_file 1000000" >"/sys/fs/cgroup/$1/memory.stat"
+            shift 4
+            exec "$@"' sh "$@" "$bin/train_gpt" "$work/tiny.json" run.dir=never
+    }
+    group=$(sed -n 's/^[0-9]*:[^:]*memory[^:]*:/memory/p' /proc/self/cgroup)
+    [ -z "$group" ] || limited "$group" memory.limit_in_bytes memory.usage_in_bytes total_
+    [ -z "$group" ] || limited "${group%/*}" memory.limit_in_bytes memory.usage_in_bytes total_ # the one above
+    group=$(sed -n 's/^0:://p' /proc/self/cgroup)
+    [ -z "$group" ] || limited "$group" memory.max memory.current ""
+    absent never
+)
+
 # ---- help ----------------------------------------------------------------------------------------------------------
 
 every_program_explains_itself() (

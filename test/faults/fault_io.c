@@ -27,8 +27,9 @@ static int run_with(const char *how, const char *path, int first, int last, cons
     return train("run.dir=hit", words[0], words[1], words[2], words[3], *kinds ? words[4] : NULL, NULL);
 }
 
+/* A save keeps one checkpoint only: what is removed too early is missed. */
 static void begin(void) {
-    world_set("train.steps=15 checkpoint.keep_last=2");
+    world_set("train.steps=15 checkpoint.keep_last=1");
     CHECK(train("run.dir=short", NULL) == 0, "it does not run");
 }
 
@@ -49,7 +50,8 @@ static void one_failure_within_a_save_does_no_harm(void) {
     printf("    %d calls\n", calls);
 }
 
-/* From some call on the disk is full, or broken. The run goes on, tells of each checkpoint that is not saved; at the end, which it cannot save, it fails. What was saved before is whole. */
+/* From some call on the disk is full, or broken. The run goes on, tells of each checkpoint that is not saved; at the end,
+ * which it cannot save, it fails. What was saved before is whole. */
 static void a_disk_that_fails_for_good_loses_nothing_that_was_saved(void) {
     char name[512], words[128];
     begin();
@@ -72,6 +74,49 @@ static void a_disk_that_fails_for_good_loses_nothing_that_was_saved(void) {
             CHECK(!file_has("err", "warning"), "what was saved is damaged");
             shell("rm -rf hit hit.*");
         }
+}
+
+/* One kind of call fails, always, from the second save on: all three attempts at it. The first one stays. */
+static void what_fails_each_time_is_told_and_what_was_saved_before_stays(void) {
+    static const char *const kinds[] = {"mkdir", "open", "write", "fsync", "close", "rename", "read"};
+    begin();
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        for (int h = 0; h < 2; h++) {
+            world_context("%s of each %s", HOWS[h], kinds[i]);
+            int status = run_with(HOWS[h], "/checkpoints/step_0000001", 1, 1000000, kinds[i]);
+            CHECK(status == 1 && count_lines("err", "error: ") == 1, "exit status %d", status);
+            CHECK(file_has("out", "step 10 could not be saved"), "it does not tell");
+            bool removed =
+                !is_saving("hit") || strcmp(kinds[i], "open") == 0; /* which removing begins with */
+            CHECK(newest_step("hit") == 5 && removed, "step %d is the newest", newest_step("hit"));
+            check_goes_on("hit", "short", 15);
+            CHECK(file_has("out", "continuing from hit/checkpoints/step_00000005"), "it begins anew");
+            shell("rm -rf hit");
+        }
+}
+
+static void what_can_never_be_removed_does_no_harm(void) {
+    begin();
+    CHECK(run_with("EIO", "/checkpoints/step_", 1, 1000000, "unlink") == 0, "it fails");
+    check_same_end("short", "hit", 15);
+}
+
+/* Each read and write transfers half of what it was asked for. */
+static void short_reads_and_writes_all_along_change_nothing(void) {
+    static const char *const paths[] = {"/hit", "/data/"};
+    begin();
+    for (int i = 0; i < 2; i++) {
+        world_context("%s", paths[i]);
+        CHECK(run_with("short", paths[i], 1, 1000000, "") == 0, "it fails");
+        check_same_end("short", "hit", 15);
+        CHECK(run_with("short", paths[i], 1, 1000000, "") == 0, "it does not move the run aside");
+        shell("rm -rf hit hit.*");
+    }
+    int status = run_with("TERM", "/hit/metrics.jsonl", 8, 8, "write");
+    CHECK(status == 75, "exit status %d", status);
+    CHECK(run_with("short", "/", 1, 1000000, "") == 0 && file_has("out", "continuing from"),
+          "it does not go on");
+    check_same_end("short", "hit", 15);
 }
 
 /* Any call that has to do with the run's directory or its data. */
@@ -114,7 +159,7 @@ static void without_room_for_files_the_run_goes_on_and_fails_in_the_end(void) {
 /* A file system of two checkpoints, then of many. Needs the right to mount one. */
 static void on_a_disk_that_is_full_the_run_goes_on_when_there_is_room_again(void) {
     begin();
-    if (system("unshare -rm true 2>err") != 0)
+    if (system("unshare -rm mount -t tmpfs none /mnt 2>err") != 0)
         return (void)printf("    skipped: nothing can be mounted here\n");
     shell("mkdir disk; unshare -rm sh -ec 'mount -t tmpfs -o size=300k none disk\n"
           "%s/train_gpt tiny.json train.steps=15 run.dir=disk/run >out 2>err && exit 9\n"
@@ -127,7 +172,21 @@ static void on_a_disk_that_is_full_the_run_goes_on_when_there_is_room_again(void
     check_same_end("short", "hit", 15);
 }
 
-/* As an ordinary user: for root no directory is read-only. */
+/* As an ordinary user: for root no directory is read-only, but a file system can be. */
+static void a_file_system_that_is_read_only_is_told_at_once(void) {
+    begin();
+    if (system("unshare -rm mount -t tmpfs none /mnt 2>err") != 0)
+        return (void)printf("    skipped: nothing can be mounted here\n");
+    shell(
+        "mkdir disk; cp -r short disk/run; rm disk/run/summary.json\n"
+        "unshare -rm sh -ec 'mount --bind disk disk; mount -o remount,bind,ro disk\n"
+        "for dir in disk/run disk/new; do\n"
+        "  status=0; %s/train_gpt tiny.json train.steps=15 run.dir=$dir >out 2>err || status=$?\n"
+        "  [ $status -eq 1 ] && [ $(wc -l <err) -eq 1 ] && grep -q Read-only err && ! grep -q \"step \" out\n"
+        "done'",
+        world_bin());
+}
+
 static void a_directory_that_is_read_only_is_told_at_once(void) {
     begin();
     int status = run_with("EROFS", "/hit", 1, 1000000, "open,mkdir,unlink,rename");
@@ -145,9 +204,13 @@ int main(int argc, char **argv) {
     world_begin(argc, argv);
     TEST(one_failure_within_a_save_does_no_harm);
     TEST(a_disk_that_fails_for_good_loses_nothing_that_was_saved);
+    TEST(what_fails_each_time_is_told_and_what_was_saved_before_stays);
+    TEST(what_can_never_be_removed_does_no_harm);
+    TEST(short_reads_and_writes_all_along_change_nothing);
     TEST(one_failure_anywhere_ends_well_or_with_an_error_and_can_be_gone_on_from);
     TEST(without_room_for_files_the_run_goes_on_and_fails_in_the_end);
     TEST(on_a_disk_that_is_full_the_run_goes_on_when_there_is_room_again);
+    TEST(a_file_system_that_is_read_only_is_told_at_once);
     TEST(a_directory_that_is_read_only_is_told_at_once);
     return world_end();
 }

@@ -1,7 +1,8 @@
 /* fault_memory.c: an allocation that fails, whichever it is, ends the run with an error and exit status 1, or does not
  * matter; nothing crashes, nothing leaks (in the asan build, which looks), and the run can be gone on with.
  *
- *     build/asan/bin/fault_memory        one allocation of each kind: what the same chain of functions asks for
+ *     build/release/bin/fault_memory     every allocation
+ *     build/asan/bin/fault_memory        one of each kind: what the same chain of functions asks for
  *     build/asan/bin/fault_memory 2      every allocation */
 #include "test/faults/world.h"
 
@@ -20,7 +21,13 @@ static int by_stack(const void *x, const void *y) {
     return (a->number > b->number) - (a->number < b->number);
 }
 
-/* Of those that the same functions ask for, the first; in the long tier all. */
+#ifdef __SANITIZE_ADDRESS__
+enum { ALL_FROM_SCALE = 2 }; /* a run takes several times as long */
+#else
+enum { ALL_FROM_SCALE = 1 };
+#endif
+
+/* Those whose failure is tried: all, or of those that the same functions ask for the first. */
 static Allocation *list_allocations(int *chosen, int *count) {
     enum { MOST = 20000 };
     Allocation *all = calloc(MOST, sizeof *all);
@@ -32,7 +39,8 @@ static Allocation *list_allocations(int *chosen, int *count) {
     qsort(all, (size_t)*count, sizeof *all, by_stack);
     *chosen = 0;
     for (int i = 0; i < *count; i++)
-        if (world_scale > 1 || i == 0 || all[i].stack != all[*chosen - 1].stack) all[(*chosen)++] = all[i];
+        if (world_scale >= ALL_FROM_SCALE || i == 0 || all[i].stack != all[*chosen - 1].stack)
+            all[(*chosen)++] = all[i];
     return all;
 }
 
@@ -77,9 +85,20 @@ static void a_failed_allocation_ends_a_continued_run_cleanly(void) {
     sweep("rm -rf run; cp -r base run");
 }
 
+/* Of the data, only what says how much there is has been read by then: dataset.json and the shards' headers. */
+static void a_model_that_does_not_fit_is_refused_before_data_is_read(void) {
+    CHECK(train("run.dir=huge", "model.n_embd=16384", "model.n_layer=100", "FAULT_PATH=/data/",
+                "FAULT_KINDS=read", "FAULT_LOG=calls", NULL) == 1,
+          "it is not refused");
+    CHECK(count_lines("err", "error: this run needs ") == 1, "it does not say why");
+    CHECK(count_lines("calls", "read ") == 3, "%d reads", count_lines("calls", "read "));
+    shell("! ls -d huge 2>/dev/null");
+}
+
 int main(int argc, char **argv) {
     world_begin(argc, argv);
     TEST(a_failed_allocation_ends_a_new_run_cleanly);
     TEST(a_failed_allocation_ends_a_continued_run_cleanly);
+    TEST(a_model_that_does_not_fit_is_refused_before_data_is_read);
     return world_end();
 }

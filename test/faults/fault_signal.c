@@ -58,6 +58,35 @@ static void stopped_at_any_moment_a_run_saves_and_goes_on(void) {
     printf("    %d moments, at %d of them the run listens\n", all, stops);
 }
 
+/* Five windows a shard, 17 or so an epoch, two a batch, two batches a step: each of these edges is met within, and
+ * between, the others, and the run is stopped before each window that it reads, then gone on with by more threads. */
+static void stopped_at_the_edges_of_shards_and_epochs_a_run_goes_on(void) {
+    char at[64], settings[256];
+    int stops = 0;
+    shell("%s/prepare text/1.txt --out edges --tokenizer byte --val-tail .2 --shard-tokens 90 >/dev/null",
+          world_bin());
+    begin();
+    world_set("data.dir=edges train.steps=12 eval.every=6 sample.every=6");
+    CHECK(train("run.dir=short", "train.resume=never", NULL) == 0 && file_has("out", " epochs"),
+          "it does not run");
+    int calls = count_calls("/edges/train_");
+    for (int call = 1; call <= calls; call++) {
+        world_context("call %d of %d", call, calls);
+        snprintf(at, sizeof at, "FAULT_AT=%d", call);
+        int status = train("run.dir=stopped", "FAULT_PATH=/edges/train_", "FAULT_HOW=TERM", at, NULL);
+        stops += status == 75;
+        snprintf(settings, sizeof settings,
+                 "data.dir=edges train.steps=12 eval.every=6 sample.every=6 train.threads=%d",
+                 call % 3 + 1);
+        world_set(settings);
+        check_goes_on("stopped", "short", STEPS);
+        world_set("data.dir=edges train.steps=12 eval.every=6 sample.every=6");
+        shell("rm -rf stopped stopped.*");
+    }
+    CHECK(stops >= 4 * STEPS - 1, "only %d of %d signals stopped it", stops, calls);
+    printf("    %d moments, at %d of them the run listens\n", calls, stops);
+}
+
 static void a_second_interrupt_ends_it_without_saving(void) {
     begin();
     CHECK(stop_at("INT2", "/train_0", 30) == 128 + SIGINT, "it does not end at once");
@@ -128,6 +157,7 @@ static void clocks_that_jump_change_no_result(void) {
 int main(int argc, char **argv) {
     world_begin(argc, argv);
     TEST(stopped_at_any_moment_a_run_saves_and_goes_on);
+    TEST(stopped_at_the_edges_of_shards_and_epochs_a_run_goes_on);
     TEST(a_second_interrupt_ends_it_without_saving);
     TEST(two_processes_in_a_directory_do_not_meet);
     TEST(of_two_processes_that_start_together_one_runs);

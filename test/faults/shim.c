@@ -8,7 +8,7 @@
  *     short                   half of the bytes is read or written
  *     kill, torn              SIGKILL before the call; when it is done, or half done if it writes
  *     TERM INT USR1 INT2 stop a signal, then the call; two SIGINT; SIGSTOP
- *     slow                    a tenth of a millisecond, then the call
+ *     slow                    half a millisecond, then the call
  *     nan                     the call, but float FAULT_NAN of each array of FAULT_NAN_BYTES is no number any more
  * FAULT_LOG=FILE      a line for each call counted: its kind and path
  * FAULT_JOURNAL=FILE  what crash.c needs to play the calls again
@@ -231,7 +231,7 @@ static Verdict carry_out(const char *how) {
         if (strcmp(how, signals[i].how) == 0) kill(getpid(), signals[i].signal), signalled = true;
     if (signalled) return PASS;
     if (strcmp(how, "nan") == 0) return poison(), PASS;
-    if (strcmp(how, "slow") == 0) return real(nanosleep)(&(struct timespec){.tv_nsec = 100000}, NULL), PASS;
+    if (strcmp(how, "slow") == 0) return real(nanosleep)(&(struct timespec){.tv_nsec = 500000}, NULL), PASS;
     if (strcmp(how, "short") == 0) return HALF;
     if (strcmp(how, "torn") == 0) return TORN;
     errno = errno_named(how);
