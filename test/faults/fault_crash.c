@@ -211,9 +211,24 @@ static int continued_from(void) {
     return step;
 }
 
+/* Whoever reads a run, or what is left of one, finds each of these as it was written, or none. */
+static void check_whole_or_absent(void) {
+    static const char *const names[] = {"config.json", "machine.json", "summary.json"};
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        size_t size;
+        snprintf(path, sizeof path, "disk/run/%s", names[i]);
+        char *text = file_text(path, &size);
+        bool whole = !text || (size > 2 && strcmp(text + size - 2, "}\n") == 0 && strlen(text) == size);
+        free(text);
+        CHECK(whole, "%s is torn", path);
+    }
+}
+
 static void check_recovery(const Node *root, Rest rest, int saved) {
     shell("rm -rf disk disk.*");
     leave(root, "disk", rest);
+    check_whole_or_absent();
     if (access("disk/run", F_OK) != 0) CHECK(saved == 0, "step %d was saved, the run is gone", saved);
     if (file_has("disk/run/summary.json", "\"finished\": true")) {
         check_same_end("short", "disk/run", STEPS);
