@@ -44,6 +44,17 @@ static Allocation *list_allocations(int *chosen, int *count) {
     return all;
 }
 
+/* Nothing is left out of a file because there was no memory for it. */
+static void check_small_files(void) {
+    static const char *const names[] = {"config.json", "machine.json", "summary.json"};
+    for (int i = 0; i < 3; i++) {
+        char run[64], whole[64];
+        snprintf(run, sizeof run, "run/%s", names[i]);
+        snprintf(whole, sizeof whole, "short/%s", names[i]);
+        CHECK(count_lines(run, "") >= count_lines(whole, ""), "%s lacks something", run);
+    }
+}
+
 /* `prepare`: what is in the run's directory beforehand. */
 static void sweep(const char *prepare) {
     char fault[64];
@@ -60,7 +71,7 @@ static void sweep(const char *prepare) {
         CHECK(status == 0 || count_lines("err", "") > 0, "not a word on stderr");
         CHECK(system("ls -d run/checkpoints/*.damaged >err 2>&1") != 0, "a sound checkpoint is set aside");
         ends[status]++;
-        if (status == 0) check_same_end("short", "run", 4);
+        if (status == 0) check_same_end("short", "run", 4), check_small_files();
         else if (i % 10 == 0) check_goes_on("run", "short", 4);
     }
     free(list);
