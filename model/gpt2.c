@@ -2,8 +2,8 @@
  * passes over the network.
  *
  * A *tile* is 64 tokens of one sequence side by side: activations of F features are stored as (F, TILE), features
- * down, tokens across, one tile after the other. That is the panel gemm.h multiplies weights with, so nothing is ever
- * packed; every loop's inner dimension is the 64 tokens, so LayerNorm, softmax and the loss need no sums across
+ * down, tokens across, one tile after the other. That is the panel gemm.h multiplies weights with, so
+ * activations are never packed; every loop's inner dimension is the 64 tokens, so LayerNorm, softmax and the loss need no sums across
  * vector lanes; and a tile belongs to one thread, so no result depends on the number of threads. A sequence's last
  * tile may be partly empty: its empty lanes compute on zeros, and get no gradient.
  *
