@@ -489,7 +489,8 @@ static void settle_checkpoint(Session *s) {
 
 /* Begins to save where the run stands, between two steps. */
 static bool begin_checkpoint(Session *s, Error *err) {
-    int log_fds[CHECKPOINT_LOGS] = {s->log.metrics_fd, s->log.samples_fd, s->log.diagnostics_fd};
+    int log_fds[CHECKPOINT_LOGS] = {s->log.metrics_fd, s->log.samples_fd, s->log.diagnostics_fd,
+                                    s->log.events_fd};
     char *config = config_to_json(&s->config);
     if (config == NULL) return error_set(err, ERR_IO, "checkpoint: out of memory");
     s->at.time_s = run_clock(s);

@@ -533,7 +533,7 @@ a_run_that_is_stopped_and_killed_anywhere_ends_as_if_it_had_not_been() (
     sed 's/"adamw"/"softsignum", "alpha_sign": 0.5/' tiny.json >broken.json
     set -- train.steps=80 train.batch_size=3 train.grad_accum=3 log.every=7 eval.every=10 sample.every=15 \
         sample.tokens=200 eval.tokens=4096 checkpoint.every=9 diagnostics.every=6 diagnostics.noise_every=20 \
-        diagnostics.noise_batches=5
+        diagnostics.noise_batches=5 log.tensorboard=true
     does 0 "$bin/train_gpt" broken.json run.dir=whole "$@"
     stops=0
     ended=1
@@ -553,6 +553,8 @@ a_run_that_is_stopped_and_killed_anywhere_ends_as_if_it_had_not_been() (
     echo "$stops processes"
     less 2 "$stops"
     same_end whole broken 00000080
+    events=events.out.tfevents.0.train_gpt # all that can differ are times, of fixed width: each step is there once
+    is "$(wc -c <broken/$events)" "$(wc -c <whole/$events)"
 )
 
 a_damaged_checkpoint_is_told_and_the_one_before_used() (

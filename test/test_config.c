@@ -99,8 +99,8 @@ static void unknown_keys_should_be_refused_with_the_nearest(void **state) {
                  "model.n_layers: unknown key; did you mean \"n_layer\"?");
     refused_with(WITH("\"optimizer\":{\"wieght_decay\":0}"),
                  "optimizer.wieght_decay: unknown key; did you mean \"weight_decay\"?");
-    refused_with(WITH("\"log\":{\"banana\":2}"), "log.banana: unknown key; known here: every");
-    refused_with(WITH("\"log\":{\"\":2}"), "log.: unknown key; known here: every");
+    refused_with(WITH("\"log\":{\"banana\":2}"), "log.banana: unknown key; known here: every, tensorboard");
+    refused_with(WITH("\"log\":{\"\":2}"), "log.: unknown key; known here: every, tensorboard");
     refused_with(WITH("\"optimizer\":{\"roles\":{\"vectors\":{}}}"),
                  "optimizer.roles.vectors: unknown key; did you mean \"vector\"?");
     refused_with(WITH("\"optimizer\":{\"roles\":{\"vector\":{\"beta1\":0.5}}}"),

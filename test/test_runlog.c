@@ -423,6 +423,98 @@ static void a_log_shorter_than_its_mark_should_be_refused(void **state) {
     assert_true(runlog_continue(&run, &config, "again", 5, 2, &mark, &err));
 }
 
+/* ------------------------------------------------------------------------------------- events for TensorBoard */
+
+/* The steps of the event file's records behind the first, as "0s0t1s1t": s has figures, t is a sample's text. All
+ * records are whole. */
+static const char *event_steps(void) {
+    static char out[256], bytes[1 << 16];
+    size_t n = 0, at = 0, size;
+    FILE *file = fopen(in_run("events.out.tfevents.0.train_gpt"), "rb");
+    assert_non_null(file);
+    size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    for (*out = '\0'; at < size;) {
+        uint64_t length;
+        memcpy(&length, bytes + at, 8);
+        assert_true(at + 16 + length <= size);
+        const char *event = bytes + at + 12; /* 9 bytes of wall time, 0x10 and the step if it is not 0 */
+        const char *kind = memmem(event, length, "\x0a\x07samples", 9) ? "t"
+                           : memmem(event, length, "tokens", 6)        ? "s"
+                                                                       : "v";
+        n += (size_t)snprintf(out + n, sizeof out - n, "%d%s", event[9] == 0x10 ? event[10] : 0, kind);
+        at += 16 + length;
+    }
+    return out;
+}
+
+static void events_should_follow_lines_and_samples(void **state) {
+    (void)state;
+    stopped_run();
+    assert_int_not_equal(access(in_run("events.out.tfevents.0.train_gpt"), F_OK), 0); /* not asked for */
+    config.log.tensorboard = true;
+    stopped_run();
+    config.log.tensorboard = false;
+    assert_string_equal(event_steps(), "0v0s0t1s1t2s2t3s3t");
+    assert_int_equal(run.events_fd, -1); /* closed */
+}
+
+static void a_run_that_goes_on_should_show_each_step_once(void **state) {
+    (void)state;
+    config.log.tensorboard = true;
+    RunLogMark mark = stopped_run(), none = mark;
+    int fd = open(in_run("events.out.tfevents.0.train_gpt"), O_WRONLY | O_APPEND);
+    assert_int_equal(write(fd, "\x30\0\0", 3), 3); /* a torn tail */
+    close(fd);
+    assert_true(runlog_lock(&run, dir, &err));
+    if (!runlog_continue(&run, &config, "again", 5, 2, &mark, &err)) fail_msg("%s", err.text);
+    assert_string_equal(event_steps(), "0v0s0t1s1t2s2t");
+    StepRecord r = record_at(3);
+    assert_true(runlog_step(&run, &r, &err));
+    assert_string_equal(event_steps(), "0v0s0t1s1t2s2t3s");
+    assert_int_equal(unlink(in_run("events.out.tfevents.0.train_gpt")),
+                     0); /* somebody does not want the old ones */
+    assert_true(runlog_continue(&run, &config, "again", 5, 2, &mark, &err));
+    assert_true(runlog_step(&run, &r, &err));
+    assert_string_equal(event_steps(), "0v3s");
+    none.events_bytes = 0; /* of a run that had none until here */
+    assert_true(runlog_continue(&run, &config, "again", 5, 2, &none, &err));
+    assert_true(runlog_step(&run, &r, &err));
+    assert_string_equal(event_steps(), "0v3s");
+    config.log.tensorboard = false;
+}
+
+static void half_an_event_should_be_taken_back_when_the_disk_is_full(void **state) {
+    (void)state;
+    config.log.tensorboard = true;
+    must_open(dir);
+    config.log.tensorboard = false;
+    StepRecord r = record_at(1);
+    assert_true(runlog_step(&run, &r, &err));
+    int events = run.events_fd;
+    run.events_fd = open("/dev/full", O_WRONLY);
+    assert_false(runlog_step(&run, &r, &err));
+    assert_int_equal(err.code, ERR_IO);
+    assert_non_null(strstr(err.text, "TensorBoard"));
+    assert_false(runlog_sample(&run, 1, "text", 4, &err));
+    close(run.events_fd);
+    run.events_fd = events;
+
+    struct stat whole;
+    assert_int_equal(fstat(events, &whole), 0);
+    struct rlimit old, full;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    full = (struct rlimit){(rlim_t)whole.st_size + 10, old.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(ftruncate(run.metrics_fd, 0), 0); /* room for the line, not for the event */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+    bool stepped = runlog_step(&run, &r, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_false(stepped);
+    assert_string_equal(event_steps(), "0v1s");
+}
+
 static void only_what_ended_by_itself_should_count_as_ended(void **state) {
     (void)state;
     const char *outcomes[] = {"finished", "diverged", "stopped", "failed"};
@@ -450,7 +542,7 @@ static void closing_twice_or_after_a_failure_should_be_harmless(void **state) {
 
 static int create(void **state) {
     (void)state;
-    run.lock_fd = run.metrics_fd = run.samples_fd = run.diagnostics_fd = -1;
+    run.lock_fd = run.metrics_fd = run.samples_fd = run.diagnostics_fd = run.events_fd = -1;
     if (!mkdtemp(folder)) return -1;
     snprintf(dir, sizeof dir, "%s/small.json", folder);
     FILE *file = fopen(dir, "w");
@@ -476,6 +568,9 @@ int main(void) {
         TEST(a_run_that_did_not_finish_should_say_so),
         TEST(a_log_should_go_on_behind_its_mark),
         TEST(a_log_shorter_than_its_mark_should_be_refused),
+        TEST(events_should_follow_lines_and_samples),
+        TEST(a_run_that_goes_on_should_show_each_step_once),
+        TEST(half_an_event_should_be_taken_back_when_the_disk_is_full),
         TEST(only_what_ended_by_itself_should_count_as_ended),
         TEST(an_earlier_run_should_be_moved_aside_never_overwritten),
         TEST(a_free_number_should_be_found_and_strangers_left_alone),

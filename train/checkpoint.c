@@ -179,6 +179,7 @@ static const Field STATE_FIELDS[] = {
 /* Those that a checkpoint of an earlier version may lack: then they are at their default. */
 static const Field LATER_FIELDS[] = {
     {"diagnostics_bytes", FIELD_INT, offsetof(CheckpointState, log.diagnostics_bytes), "0", "[0,9e15]", ""},
+    {"events_bytes",      FIELD_INT, offsetof(CheckpointState, log.events_bytes),      "0", "[0,9e15]", ""},
     {0}};
 /* clang-format on */
 
@@ -853,10 +854,10 @@ bool checkpoint_branch_optimizer(const Checkpoint *c, Optim *optim, char *taken,
  * The data itself is compared by what is in it. */
 static bool must_stay(const char *key) {
     static const char *const free_keys[] = {"train.threads", "train.resume", "data.dir",
-                                            "run.dir",       "log.every",    "eval.every"};
+                                            "run.dir", "eval.every"};
     for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
         if (strcmp(key, free_keys[i]) == 0) return false;
-    return strncmp(key, "checkpoint.", 11) != 0 && strncmp(key, "sample.", 7) != 0 &&
+    return strncmp(key, "checkpoint.", 11) != 0 && strncmp(key, "log.", 4) != 0 && strncmp(key, "sample.", 7) != 0 &&
            strncmp(key, "diagnostics.", 12) != 0;
 }
 

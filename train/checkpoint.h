@@ -56,7 +56,7 @@ typedef struct CheckpointState {
 
 /* ---- writing -------------------------------------------------------------------------------------- */
 
-enum { CHECKPOINT_LOGS = 3 };
+enum { CHECKPOINT_LOGS = 4 };
 
 typedef struct CheckpointWriter {
     char dir[1100]; /* <run>/checkpoints */
@@ -84,7 +84,7 @@ bool checkpoint_open(CheckpointWriter *w, const char *run_dir, const CheckpointS
 
 /* Copies the optimizer's state and begins to write a checkpoint; the caller has filled writer.model, after
  * checkpoint_wait. ERR_DIVERGED, and nothing is written, when a weight is not finite. log_fds: metrics,
- * samples and diagnostics (-1: none), to be synced first: they must not be shorter than the state says. */
+ * samples, diagnostics and events (-1: none), to be synced first: they must not be shorter than the state says. */
 bool checkpoint_save(CheckpointWriter *w, const CheckpointState *state, const char *config_json,
                      const Optim *optim, const int log_fds[CHECKPOINT_LOGS], Error *err);
 

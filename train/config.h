@@ -71,6 +71,7 @@ typedef struct SampleSection {
 
 typedef struct LogSection {
     int64_t every; /* steps between lines of metrics.jsonl */
+    bool tensorboard;
 } LogSection;
 
 typedef struct CheckpointSection {

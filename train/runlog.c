@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/memory.h"
+#include "train/events.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <gnu/libc-version.h>
@@ -28,6 +29,7 @@
 #ifndef TRAIN_GPT_CFLAGS
 #define TRAIN_GPT_CFLAGS "unknown"
 #endif
+#define EVENTS_NAME       "events.out.tfevents.0.train_gpt"
 #define MACHINE_MAX_BYTES ((size_t)1 << 20)
 #if defined __clang__
 #define COMPILER "clang " __clang_version__
@@ -345,8 +347,46 @@ static bool open_files(RunLog *log, const Config *config, int64_t diagnostics_by
            open_append(log, "metrics.jsonl", &log->metrics_fd, err);
 }
 
+/* A whole line or record, or nothing of it. */
+static bool append(const RunLog *log, int fd, const char *what, const char *bytes, size_t length,
+                   Error *err) {
+    off_t end = lseek(fd, 0, SEEK_END);
+    if (write_all(fd, bytes, length)) return true;
+    fail(err, log->dir, what);
+    if (end >= 0 && ftruncate(fd, end) != 0) return false; /* half a line stays; it is told */
+    return false;
+}
+
+/* Appends an event and frees it; NULL: memory ran out. */
+static bool append_event(const RunLog *log, char *event, size_t size, Error *err) {
+    bool done = event ? append(log, log->events_fd, "take an event for TensorBoard", event, size, err)
+                      : error_set(err, ERR_IO, "%s: out of memory for an event", log->dir);
+    free(event);
+    return done;
+}
+
+static double wall_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Cut back to `bytes`. A file that was taken away, or that no process before this one wrote, begins here. */
+static bool open_events(RunLog *log, const Config *config, int64_t bytes, Error *err) {
+    struct stat now;
+    size_t size;
+    if (!config->log.tensorboard) return true;
+    if (!open_append(log, EVENTS_NAME, &log->events_fd, err)) return false;
+    if (fstat(log->events_fd, &now) != 0) return fail(err, log->dir, "be read");
+    if (now.st_size < bytes) bytes = 0;
+    if (ftruncate(log->events_fd, bytes) != 0) return fail(err, log->dir, "have its events cut back");
+    if (bytes > 0) return true;
+    char *version = events_version(wall_clock(), &size);
+    return append_event(log, version, size, err);
+}
+
 static void close_files(RunLog *log) {
-    int *fds[] = {&log->metrics_fd, &log->samples_fd, &log->diagnostics_fd};
+    int *fds[] = {&log->metrics_fd, &log->samples_fd, &log->diagnostics_fd, &log->events_fd};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
         if (*fds[i] >= 0) close(*fds[i]);
         *fds[i] = -1;
@@ -354,8 +394,12 @@ static void close_files(RunLog *log) {
 }
 
 bool runlog_lock(RunLog *log, const char *run_dir, Error *err) {
-    *log = (RunLog){
-        .lock_fd = -1, .metrics_fd = -1, .samples_fd = -1, .diagnostics_fd = -1, .best_val_loss = NAN};
+    *log = (RunLog){.lock_fd = -1,
+                    .metrics_fd = -1,
+                    .samples_fd = -1,
+                    .diagnostics_fd = -1,
+                    .events_fd = -1,
+                    .best_val_loss = NAN};
     log->last = step_record_empty();
     size_t length = strlen(run_dir);
     while (length > 1 && run_dir[length - 1] == '/') length--;
@@ -378,7 +422,8 @@ static bool clear_dir(RunLog *log, Error *err) {
 
 bool runlog_begin(RunLog *log, const Config *config, const char *command_line, int threads, Error *err) {
     if (clear_dir(log, err) && write_config(log, config, err) &&
-        begin_machine(log, command_line, threads, err) && open_files(log, config, 0, err))
+        begin_machine(log, command_line, threads, err) && open_files(log, config, 0, err) &&
+        open_events(log, config, 0, err))
         return true;
     runlog_close(log);
     return false;
@@ -404,13 +449,15 @@ bool runlog_is_unfinished(const RunLog *log) {
 }
 
 bool runlog_mark(const RunLog *log, RunLogMark *mark, Error *err) {
-    struct stat metrics, samples, diagnostics = {0};
+    struct stat metrics, samples, diagnostics = {0}, events = {0};
     if (fstat(log->metrics_fd, &metrics) != 0 || fstat(log->samples_fd, &samples) != 0 ||
-        (log->diagnostics_fd >= 0 && fstat(log->diagnostics_fd, &diagnostics) != 0))
+        (log->diagnostics_fd >= 0 && fstat(log->diagnostics_fd, &diagnostics) != 0) ||
+        (log->events_fd >= 0 && fstat(log->events_fd, &events) != 0))
         return fail(err, log->dir, "be read");
     *mark = (RunLogMark){.metrics_bytes = metrics.st_size,
                          .samples_bytes = samples.st_size,
                          .diagnostics_bytes = diagnostics.st_size,
+                         .events_bytes = events.st_size,
                          .last = log->last,
                          .best_val_loss = log->best_val_loss,
                          .best_val_step = log->best_val_step};
@@ -442,7 +489,8 @@ bool runlog_continue(RunLog *log, const Config *config, const char *command_line
                 cut(log, log->samples_fd, "samples.txt", mark->samples_bytes, err) &&
                 (log->diagnostics_fd < 0 ||
                  cut(log, log->diagnostics_fd, "diagnostics.jsonl", mark->diagnostics_bytes, err)) &&
-                write_config(log, config, err) && continue_machine(log, command_line, threads, step, err) &&
+                open_events(log, config, mark->events_bytes, err) && write_config(log, config, err) &&
+                continue_machine(log, command_line, threads, step, err) &&
                 (unlink(summary) == 0 || errno == ENOENT || fail(err, summary, "be removed"));
     if (!done) close_files(log);
     return done;
@@ -466,25 +514,19 @@ static void remember(RunLog *log, StepRecord record) {
     }
 }
 
-static bool append_line(const RunLog *log, int fd, const char *what, const char *line, size_t length,
-                        Error *err) {
-    off_t end = lseek(fd, 0, SEEK_END);
-    if (write_all(fd, line, length)) return true;
-    fail(err, log->dir, what);
-    if (end >= 0 && ftruncate(fd, end) != 0) return false; /* half a line stays; it is told */
-    return false;
-}
-
 bool runlog_step(RunLog *log, const StepRecord *record, Error *err) {
     char line[STEP_RECORD_TEXT_SIZE + 1];
     size_t n = strlen(step_record_text(record, line));
     line[n++] = '\n';
     remember(log, *record);
-    return append_line(log, log->metrics_fd, "take a line of metrics.jsonl", line, n, err);
+    if (!append(log, log->metrics_fd, "take a line of metrics.jsonl", line, n, err)) return false;
+    if (log->events_fd < 0) return true;
+    char *event = events_figures(record, wall_clock(), &n);
+    return append_event(log, event, n, err);
 }
 
 bool runlog_diagnosis(RunLog *log, const char *line, size_t length, Error *err) {
-    return append_line(log, log->diagnostics_fd, "take a line of diagnostics.jsonl", line, length, err);
+    return append(log, log->diagnostics_fd, "take a line of diagnostics.jsonl", line, length, err);
 }
 
 bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, Error *err) {
@@ -492,7 +534,11 @@ bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, E
     int n = snprintf(head, sizeof head, "--- step %lld ---\n", (long long)step);
     bool done = write_all(log->samples_fd, head, (size_t)n) && write_all(log->samples_fd, text, length) &&
                 write_all(log->samples_fd, "\n\n", 2);
-    return done || fail(err, log->dir, "take a sample in samples.txt");
+    if (!done) return fail(err, log->dir, "take a sample in samples.txt");
+    if (log->events_fd < 0) return true;
+    size_t size;
+    char *event = events_text(step, "samples", text, length, wall_clock(), &size);
+    return append_event(log, event, size, err);
 }
 
 bool runlog_finish(RunLog *log, const char *outcome, Error *err) {

@@ -3,6 +3,7 @@
  *     machine.json    command line, start time, compiler, flags, commit, CPU, threads, memory, libraries
  *     metrics.jsonl   one JSON object a line, see StepRecord; a line is there whole or not at all
  *     samples.txt     generated text
+ *     events.out.tfevents.0.train_gpt    the same for TensorBoard, with log.tensorboard; see events.h
  *     diagnostics.jsonl   one object a diagnosed step, see diagnostics.h; only in runs that ask for it
  *     summary.json    written last, when the run ends: outcome, final and best validation loss, times
  *     checkpoints/    to go on from, see checkpoint.h
@@ -69,6 +70,7 @@ typedef struct RunLog {
     char moved_to[1056]; /* where an earlier run in `dir` was moved, or "" */
     int lock_fd, metrics_fd, samples_fd;
     int diagnostics_fd; /* -1: the run has none */
+    int events_fd;      /* -1: log.tensorboard is off */
     StepRecord last;    /* last known value of every figure; times summed over the run */
     double best_val_loss;
     int64_t best_val_step;
@@ -77,7 +79,7 @@ typedef struct RunLog {
 /* How far a log has come. A run that goes on from a checkpoint goes on from here; what was written behind
  * it will be written again. */
 typedef struct RunLogMark {
-    int64_t metrics_bytes, samples_bytes, diagnostics_bytes;
+    int64_t metrics_bytes, samples_bytes, diagnostics_bytes, events_bytes;
     StepRecord last;
     double best_val_loss;
     int64_t best_val_step;

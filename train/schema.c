@@ -73,7 +73,10 @@ static const Field sample_fields[] = {
     {0}};
 
 static const Field log_fields[] = {
-    KEY(INT, LogSection, every, "10", "[1,1e15]", "steps between lines of metrics.jsonl"), {0}};
+    KEY(INT, LogSection, every, "10", "[1,1e15]", "steps between lines of metrics.jsonl"),
+    KEY(BOOL, LogSection, tensorboard, "false", "",
+        "the lines and samples also as an event file for TensorBoard, in the run's folder"),
+    {0}};
 
 static const Field diagnostics_fields[] = {
     KEY(INT, DiagnosticsSection, every, "0", "[0,1e15]",
