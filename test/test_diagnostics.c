@@ -160,6 +160,12 @@ static void a_gaussian_gradient_should_have_density_2_over_pi(void **state) {
     for (size_t i = 0; i < 300000; i++) s.param.g[i] = (float)rng_normal(1, 2, i);
     diagnostics_gradient(&s.d);
     assert_near(s.d.all.grad_density, 2 / M_PI, 0.005);
+    Diagnosis first = s.d.all;
+    for (s.optim.threads = 1; s.optim.threads < 8;
+         s.optim.threads += 2) { /* to the bit; a line has 9 digits */
+        diagnostics_gradient(&s.d);
+        assert_true(s.d.all.grad_l1 == first.grad_l1 && s.d.all.grad_l2 == first.grad_l2);
+    }
     close_single(&s);
 }
 
