@@ -409,7 +409,8 @@ static bool print_chart(const View *v, Error *err) {
     char title[96];
     int count = v->s.count;
     ChartSeries *series = calloc((size_t)count + 1, sizeof *series);
-    bool ok = series != NULL || error_set(err, ERR_IO, "out of memory for the chart");
+    if (!series) return error_set(err, ERR_IO, "out of memory for the chart");
+    bool ok = true;
     for (int i = 0; ok && i < count; i++) {
         ok = mean_curve(&v->runs[v->s.order[i]], v->what, &series[i], err);
         series[i].label = v->s.methods[v->s.order[i]].method->name;
@@ -419,7 +420,7 @@ static bool print_chart(const View *v, Error *err) {
     Chart chart = {title, series, count, CHART_ROWS, v->style};
     putc('\n', v->out);
     ok = ok && chart_print(v->out, &chart, err);
-    for (int i = 0; series && i < count; i++) free((void *)series[i].x);
+    for (int i = 0; i < count; i++) free((void *)series[i].x);
     free(series);
     return ok;
 }

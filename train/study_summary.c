@@ -62,7 +62,7 @@ static int by_seed(const void *a, const void *b) {
 
 static bool gather_runs(StudyResult *m, const StudyIndex *index) {
     double *losses = malloc(((size_t)index->run_count + 1) * sizeof *losses);
-    m->done = malloc(((size_t)index->run_count + 1) * sizeof *m->done);
+    m->done = malloc(((size_t)index->run_count + 1) * sizeof(const StudyRun *));
     int done = 0;
     for (int i = 0; losses && m->done && i < index->run_count; i++) {
         const StudyRun *run = &index->runs[i];
@@ -80,7 +80,7 @@ static bool gather_runs(StudyResult *m, const StudyIndex *index) {
     }
     bool ok = losses && m->done;
     if (ok) {
-        qsort(m->done, (size_t)done, sizeof *m->done, by_seed);
+        qsort(m->done, (size_t)done, sizeof(const StudyRun *), by_seed);
         for (int i = 0; i < done; i++) losses[i] = m->done[i]->loss;
         m->loss = stats_sample(losses, done);
     }
@@ -251,7 +251,7 @@ static void mirror(const StudySummary *s, int a, int b) {
 static bool compare_all(StudySummary *s) {
     int count = s->count, made = 0;
     size_t room = (size_t)count * (size_t)count + 1;
-    StudyComparison **family = malloc(room * sizeof *family);
+    StudyComparison **family = malloc(room * sizeof(StudyComparison *));
     double *p = malloc(room * sizeof *p);
     bool ok = family && p;
     for (int a = 0; ok && a < count; a++) {
