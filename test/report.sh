@@ -24,7 +24,7 @@ check() { # check NAME COMMAND...
 }
 
 browser() { # browser PAGE: the page's DOM once its scripts have run, and without them
-    chromium --headless --no-sandbox --disable-gpu --no-first-run --user-data-dir="$work/profile" --window-size=1280,900 \
+    timeout 300 chromium --headless --no-sandbox --disable-gpu --no-first-run --user-data-dir="$work/profile" --window-size=1280,900 \
         --dump-dom "file://$1" 2>"$work/browser.log" | sed 's|</script>|&\n|g' | sed '/<script/,/<\/script>/d'
 }
 

@@ -252,6 +252,104 @@ static void branches_at_one_step_should_be_alike_and_names_told_apart(void **sta
     for (int i = 0; i < 4; i++) run_free(&runs[i]);
 }
 
+/* ------------------------------------------------------------------------------------------- diagnostics */
+
+/* `lines` diagnosed steps: noise_phi is a hundredth of the step, the third tensor is a vector. */
+static void write_diagnostics(const char *run, int lines, const char *tail) {
+    char *text;
+    size_t length;
+    FILE *f = open_memstream(&text, &length);
+    for (int i = 1; i <= lines; i++)
+        fprintf(
+            f,
+            "{\"step\":%d,\"tokens\":64,\"cost_s\":1,\"noise_phi\":%g,\"noise_batches\":8,\"flops\":7,"
+            "\"temperature\":null,\"train/loss\":5,\"tensors\":["
+            "{\"name\":\"m\",\"role\":\"matrix\",\"grad_l2\":%d,\"sigma\":[1,2,%d],\"sigma_update\":[3]},"
+            "{\"name\":\"e\",\"role\":\"embedding\",\"grad_l2\":1},"
+            "{\"name\":\"v\",\"role\":\"vector\",\"grad_l2\":1}]}\n",
+            i, i / 100.0, 2 * i, i);
+    fputs(tail, f);
+    fclose(f);
+    write_text(run, "diagnostics.jsonl", text);
+    free(text);
+}
+
+static void diagnosed_figures_should_be_curves_beside_those_of_metrics(void **state) {
+    (void)state;
+    RunFigures figures;
+    Run run = make_run("d", "muon", 1, 3);
+    write_diagnostics("d", 3, "{\"step\":4,\"noi"); /* torn */
+    if (!run_figures_read(&figures, &run, &err)) fail_msg("%s", err.text);
+    const Curve *phi = run_figures_find(&figures, "noise_phi"),
+                *loss = run_figures_find(&figures, "train/loss");
+    assert_true(phi && phi->count == 3 && phi->step[2] == 3 && phi->y[2] == 0.03);
+    assert_true(loss && loss->count == 2 && loss->y[0] == 7); /* of metrics.jsonl, which is finer */
+    static const char *const absent[] = {"tokens",      "cost_s", "noise_batches",
+                                         "temperature", "time_s", "forward_s"};
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
+        assert_null(run_figures_find(&figures, absent[i]));
+    run_figures_free(&figures);
+    run_free(&run);
+}
+
+static void damaged_diagnostics_should_be_refused_by_line(void **state) {
+    (void)state;
+    RunFigures figures;
+    Run run = make_run("d", "muon", 1, 3);
+    write_diagnostics("d", 2, "{\"step\":3,\n{\"step\":4}\n");
+    assert_false(run_figures_read(&figures, &run, &err));
+    assert_int_equal(err.code, ERR_DATA);
+    assert_non_null(strstr(err.text, "diagnostics.jsonl: line 3"));
+    write_text("d", "diagnostics.jsonl", "");
+    assert_true(run_figures_read(&figures, &run, &err));
+    run_figures_free(&figures);
+    run_free(&run);
+}
+
+static void tensors_should_have_figures_and_a_few_spectra(void **state) {
+    (void)state;
+    RunTensors tensors;
+    Run run = make_run("d", "muon", 1, 3);
+    for (int lines = 1; lines <= 40; lines += 13) {
+        write_diagnostics("d", lines, "");
+        assert_true(run_tensors_read(&tensors, &run, &err));
+        assert_int_equal(tensors.count, 2); /* vectors are left out */
+        const TensorFigures *m = &tensors.tensors[0];
+        assert_string_equal(m->name, "m");
+        assert_int_equal(m->spectrum_count, lines < SPECTRA_MAX ? lines : SPECTRA_MAX);
+        assert_true(m->spectra[0].step == 1 && m->spectra[m->spectrum_count - 1].step == lines);
+        assert_true(m->spectra[0].count[0] == 3 && m->spectra[0].sigma[0][2] == 1 &&
+                    m->spectra[0].sigma[1][0] == 3);
+        assert_int_equal(run_figures_find(&m->figures, "grad_l2")->count, lines);
+        assert_true(run_figures_find(&m->figures, "grad_l2")->y[lines - 1] == 2 * lines);
+        assert_int_equal(tensors.tensors[1].spectrum_count, 0);
+        run_tensors_free(&tensors);
+    }
+    run_free(&run);
+}
+
+static void wide_spectra_and_many_figures_should_be_cut(void **state) {
+    (void)state;
+    RunTensors tensors;
+    char *text;
+    size_t length;
+    Run run = make_run("d", "muon", 1, 3);
+    FILE *f = open_memstream(&text, &length);
+    fprintf(f, "{\"step\":1,\"tensors\":[{\"name\":\"%0300d\",\"role\":\"matrix\",\"sigma\":[0", 7);
+    for (int i = 1; i < 100; i++) fprintf(f, ",%d", i);
+    fputc(']', f);
+    for (int i = 0; i < 200; i++) fprintf(f, ",\"%0200d_%d\":1", 5, i);
+    fputs("}]}\n", f);
+    fclose(f);
+    write_text("d", "diagnostics.jsonl", text);
+    assert_true(run_tensors_read(&tensors, &run, &err));
+    assert_int_equal(tensors.tensors[0].spectra[0].count[0], QUANTILES_MAX);
+    assert_true(tensors.tensors[0].figures.count > 0);
+    run_tensors_free(&tensors);
+    run_free(&run);
+    free(text);
+}
+
 /* -------------------------------------------------------------------------------------------------- data */
 
 /* Losses 3.1, 3.2, 3.3 and 3.0, 3.0, 3.0: differences .1, .2, .3, mean .2, se .1/sqrt(3), t = 2 sqrt(3), and with 2
@@ -275,6 +373,8 @@ static void data_should_hold_means_and_paired_verdicts(void **state) {
     assert_number(data, "pairs.0.mean", -0.2);
     assert_true(fabs(cJSON_GetNumberValue(at(data, "pairs.0.p")) - 0.0741799) < 1e-6);
     assert_text(data, "pairs.0.verdict", "not distinguishable");
+    assert_number(data, "methods.0.against_baseline.mean", -0.2);
+    assert_number(data, "baseline_tests", 1);
     assert_number(data, "differences.0.a", 1);
     assert_number(data, "differences.0.n", 3);
     assert_int_equal(cJSON_GetArraySize(at(data, "differences.0.val/loss.step")), 2);
@@ -290,6 +390,22 @@ static void data_should_hold_means_and_paired_verdicts(void **state) {
     assert_text(data, "settings.0.values.1", "adamw");
     assert_int_equal(cJSON_GetArraySize(at(data, "settings")), 1);
     assert_int_equal(cJSON_GetArraySize(at(data, "notes")), 0);
+    cJSON_Delete(data);
+    free(text);
+}
+
+/* Of seeds 1 2 and 2 3 only 2 is a pair: 4.5 - 4. */
+static void differences_should_be_of_the_same_seed(void **state) {
+    (void)state;
+    char *text;
+    Run runs[] = {make_run("a1", "adamw", 1, 3), make_run("a2", "adamw", 2, 4),
+                  make_run("b2", "muon", 2, 4.5), make_run("b3", "muon", 3, 9)};
+    cJSON *data = report_of(runs, 4, &text);
+    assert_text(data, "methods.1.name", "muon");
+    assert_number(data, "differences.0.n", 1);
+    assert_number(data, "differences.0.val/loss.y.1", 0.5);
+    assert_null(cJSON_GetObjectItemCaseSensitive(at(data, "differences.0.val/loss"), "se"));
+    assert_int_equal(cJSON_GetArraySize(at(data, "pairs")), 0);
     cJSON_Delete(data);
     free(text);
 }
@@ -355,6 +471,57 @@ static void samples_should_be_the_last_ones_byte_for_byte(void **state) {
     assert_text(data, "runs.0.samples.7.text", "sample\n\n11");
     cJSON_Delete(data);
     free(text);
+}
+
+/* A run that cannot be read is in the means, and named; one that waits is not looked for. */
+static void a_study_should_be_reported_without_runs_that_cannot_be_read(void **state) {
+    (void)state;
+    char path[256], study[256];
+    size_t length;
+    static const char index[] =
+        "{\"name\":\"s\",\"baseline\":\"m\",\"state\":\"running\",\"methods\":[{\"name\":\"m\",\"optimizer\":\"muon\","
+        "\"trunk\":null,\"settings\":{\"optimizer.lr\":0.1},\"edge\":null}],\"runs\":["
+        "{\"dir\":\"runs/there\",\"method\":\"m\",\"phase\":\"final\",\"settings\":{\"optimizer.lr\":0.1},\"seed\":1,\"trunk\":null,"
+        "\"branch_step\":null,\"state\":\"done\",\"loss\":3},"
+        "{\"dir\":\"runs/gone\",\"method\":\"m\",\"phase\":\"final\",\"settings\":{\"optimizer.lr\":0.1},\"seed\":2,\"trunk\":null,"
+        "\"branch_step\":null,\"state\":\"done\",\"loss\":4},"
+        "{\"dir\":\"runs/tuned\",\"method\":\"m\",\"phase\":\"tune\",\"settings\":{\"optimizer.lr\":0.2},\"seed\":1,\"trunk\":null,"
+        "\"branch_step\":null,\"state\":\"done\",\"loss\":3.5},"
+        "{\"dir\":\"runs/later\",\"method\":\"m\",\"phase\":\"final\",\"settings\":{\"optimizer.lr\":0.1},\"seed\":3,\"trunk\":null,"
+        "\"branch_step\":null,\"state\":\"waiting\",\"loss\":null}]}";
+    snprintf(path, sizeof path, "%s/runs", dir);
+    mkdir(path, 0700);
+    Run run = make_run("runs/there", "muon", 1, 3);
+    run_free(&run);
+    snprintf(study, sizeof study, "%s/index.json", dir);
+    FILE *f = fopen(study, "w");
+    fputs(index, f);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/study.html", dir);
+    if (!report_write_study(path, dir, NULL, 0.05, &err)) fail_msg("%s", err.text);
+    char *page = file_read(path, 1 << 20, &length, &err),
+         *data = strchr(strstr(page, "id=\"data\">"), '\n') + 1;
+    *strstr(data, "</script") = '\0';
+    cJSON *tree = json_parse(data, strlen(data), "data", ERR_DATA, &err);
+    assert_non_null(tree);
+    assert_text(tree, "title", "s");
+    assert_number(tree, "methods.0.loss.mean", 3.5);
+    assert_number(tree, "methods.0.open", 1);
+    assert_int_equal(cJSON_GetArraySize(at(tree, "runs")), 1);
+    assert_int_equal(cJSON_GetArraySize(at(tree, "notes")), 2);
+    assert_non_null(strstr(cJSON_GetStringValue(at(tree, "notes.0")), "still running"));
+    assert_non_null(
+        strstr(cJSON_GetStringValue(at(tree, "notes.1")), "runs/gone: its files cannot be read"));
+    assert_text(tree, "methods.0.tuning.0.key", "optimizer.lr");
+    assert_number(tree, "methods.0.tuning.0.best", 0);
+    assert_number(tree, "methods.0.tuning.0.points.1.loss", 3.5);
+    cJSON_Delete(tree);
+    free(page);
+    assert_false(report_write_study(path, dir, "none", 0.05, &err));
+    assert_int_equal(err.code, ERR_CONFIG);
+    assert_int_equal(remove(study), 0);
+    assert_false(report_write_study(path, dir, NULL, 0.05, &err));
+    assert_int_equal(err.code, ERR_DATA);
 }
 
 static int count_of(const char *text, const char *word) {
@@ -426,11 +593,17 @@ int main(void) {
         cmocka_unit_test(thin_curves_should_keep_ends_means_and_extremes),
         cmocka_unit_test(runs_that_differ_in_the_seed_alone_should_be_one_method),
         cmocka_unit_test(branches_at_one_step_should_be_alike_and_names_told_apart),
+        cmocka_unit_test(diagnosed_figures_should_be_curves_beside_those_of_metrics),
+        cmocka_unit_test(damaged_diagnostics_should_be_refused_by_line),
+        cmocka_unit_test(tensors_should_have_figures_and_a_few_spectra),
+        cmocka_unit_test(wide_spectra_and_many_figures_should_be_cut),
         cmocka_unit_test(data_should_hold_means_and_paired_verdicts),
+        cmocka_unit_test(differences_should_be_of_the_same_seed),
         cmocka_unit_test(a_branch_should_be_charged_only_its_own_time),
         cmocka_unit_test(what_has_no_end_or_differs_should_be_noted),
         cmocka_unit_test(a_run_that_has_just_begun_should_have_a_report),
         cmocka_unit_test(samples_should_be_the_last_ones_byte_for_byte),
+        cmocka_unit_test(a_study_should_be_reported_without_runs_that_cannot_be_read),
         cmocka_unit_test(hostile_files_should_not_break_the_page),
         cmocka_unit_test(a_report_that_cannot_be_written_should_be_told),
     };
