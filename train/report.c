@@ -171,7 +171,8 @@ static void put_samples(Report *r, const Run *run) {
     snprintf(path, sizeof path, "%s/samples.txt", run->dir);
     char *text = file_read(path, SAMPLES_BYTES_MAX, &size, &none);
     int count = 0, skip;
-    for (char *nul = text; nul && (nul = memchr(nul, '\0', size - (size_t)(nul - text)));) *nul = ' ';
+    for (size_t i = 0; text && i < size; i++)
+        if (text[i] == '\0') text[i] = ' ';
     json_out_open(&r->out, "samples", '[');
     for (const char *at = text; at && next_sample(&at, &step, &length);) count++;
     skip = count - SAMPLES_MAX;
@@ -274,7 +275,7 @@ typedef struct Seeds { /* room for the curves of two methods */
 static bool seeds_create(Seeds *s, const Report *r) {
     size_t room = (size_t)r->source->index->run_count + 1;
     for (int k = 0; k < 2; k++) {
-        s->curves[k] = malloc(room * sizeof *s->curves[k]);
+        s->curves[k] = calloc(room, sizeof(void *));
         s->seeds[k] = malloc(room * sizeof *s->seeds[k]);
     }
     return (s->curves[0] && s->curves[1] && s->seeds[0] && s->seeds[1]) || out_of_memory(r->err);
