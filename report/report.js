@@ -51,7 +51,7 @@ const digitsFor = (se) => (is(se) && se > 0 ? clamp(1 - Math.floor(Math.log10(se
 const signed = (x, se) => (x > 0 ? "+" : "") + fixed(x, digitsFor(se));
 const withError = (x, se) => (is(x) ? fixed(x, digitsFor(se)) + (is(se) ? " ± " + errorText(se) : "") : NONE);
 const differenceText = (x) => (is(x) && x > 0 ? "+" : "") + fixed(x, Math.abs(x) < 0.00095 && x !== 0 ? 5 : 4);
-const pText = (p) => (!is(p) ? NONE : p < 0.0001 ? "< 0.0001" : p > 0.9995 ? "1" : p.toPrecision(2).replace(/e.*/, (e) => e));
+const pText = (p) => (!is(p) ? NONE : p < 0.0001 ? "< 0.0001" : p > 0.9995 ? "1" : p.toPrecision(Math.abs(p - data.level) < data.level / 10 ? 3 : 2)); // which side it is on
 
 function countText(x) {
   if (!is(x)) return NONE;
@@ -743,7 +743,7 @@ function results() {
     ["final val. loss", 1, (m, i) => (m.loss.n ? (several ? withError(m.loss.mean, m.loss.se) : lossText(m.loss.mean)) : is(runsOf(i)[0] && runsOf(i)[0].final) ? `(${lossText(runsOf(i)[0].final)})` : NONE), true],
     [`minus ${base}`, 1, (m, i) => (i === data.baseline ? "baseline" : m.against_baseline.n > 1 ? differenceOf(m.against_baseline) : NONE), tests],
     ["p, Holm", 1, (m, i) => (i === data.baseline ? "" : pText(m.against_baseline.p_holm)), tests],
-    ["verdict", 0, (m, i) => (i === data.baseline ? "" : verdict(m.against_baseline)), tests],
+    ["verdict", 0, (m, i) => (i === data.baseline ? "" : m.loss.n ? verdict(m.against_baseline) : NONE), tests],
     ["perplexity", 1, (m) => fixed(m.perplexity, 2), true],
     [several ? "best, mean" : "best", 1, (m) => lossText(m.best.mean), true],
     ["spikes", 1, (m, i) => range(spikesOf(i)), methods.some((m, i) => spikesOf(i).length)],
