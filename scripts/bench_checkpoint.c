@@ -146,7 +146,7 @@ static bool named_at(const Bench *b, double *seconds, Error *err) {
 static bool save(Bench *b, bool training, Times *t, Error *err) {
     CheckpointState state = {.step = ++b->step, .total_steps = 1000, .line = step_record_empty()};
     state.log.last = step_record_empty();
-    const int log_fds[] = {b->log_fd, b->log_fd, b->log_fd};
+    const int log_fds[CHECKPOINT_LOGS] = {b->log_fd, b->log_fd, b->log_fd, -1};
     double start = clock_s(), named = 0;
     *t = (Times){0};
     gpt2_file_fill(&b->writer.model, &b->model);
