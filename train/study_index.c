@@ -238,21 +238,22 @@ static void take_run(Reader *r, const cJSON *o, StudyRun *run) {
     if (isnan(run->loss) != (run->state != STUDY_DONE)) fail(r, "loss", "goes with state done");
 }
 
-/* The elements of a list, and room for what they become. */
-static const cJSON *take_list(Reader *r, const cJSON *root, const char *key, size_t size, void *array,
-                              int *count) {
+/* A list, and how long it is; NULL when something is wrong. */
+static const cJSON *take_list(Reader *r, const cJSON *root, const char *key, int *count) {
     const cJSON *list = take(r, root, key);
     if (list && !cJSON_IsArray(list)) fail(r, key, "no list");
-    if (r->failed) return NULL;
-    *count = cJSON_GetArraySize(list);
-    void *p = calloc((size_t)*count + 1, size);
-    if (!p) {
-        error_set(r->err, ERR_IO, "%s: out of memory", r->path);
-        r->failed = true;
-        *count = 0;
-    }
-    memcpy(array, &p, sizeof p);
-    return p ? list->child : NULL;
+    *count = r->failed ? 0 : cJSON_GetArraySize(list);
+    return r->failed ? NULL : list;
+}
+
+/* Room for what the elements of a list become. */
+static void *make_room(Reader *r, int *count, size_t size) {
+    void *room = calloc((size_t)*count + 1, size);
+    if (room) return room;
+    if (!r->failed) error_set(r->err, ERR_IO, "%s: out of memory", r->path);
+    r->failed = true;
+    *count = 0;
+    return NULL;
 }
 
 static int by_dir(const void *a, const void *b) {
@@ -262,14 +263,14 @@ static int by_dir(const void *a, const void *b) {
 /* Every run is there once, its method and its trunk are there. */
 static void check_runs(Reader *r, const StudyIndex *index) {
     size_t count = (size_t)index->run_count;
-    const StudyRun **sorted = calloc(count + 1, sizeof *sorted);
+    const StudyRun **sorted = calloc(count + 1, sizeof(StudyRun *));
     if (!sorted) {
         error_set(r->err, ERR_IO, "%s: out of memory", r->path);
         r->failed = true;
         return;
     }
     for (size_t i = 0; i < count; i++) sorted[i] = &index->runs[i];
-    qsort(sorted, count, sizeof *sorted, by_dir);
+    qsort(sorted, count, sizeof(StudyRun *), by_dir);
     for (size_t i = 1; i < count; i++)
         if (strcmp(sorted[i - 1]->dir, sorted[i]->dir) == 0) fail(r, sorted[i]->dir, "there twice");
     for (size_t i = 0; i < count; i++) {
@@ -278,7 +279,7 @@ static void check_runs(Reader *r, const StudyIndex *index) {
         snprintf(r->where, sizeof r->where, "runs[%zu]", i);
         memcpy(trunk.dir, run->trunk, sizeof trunk.dir);
         if (!study_index_method(index, run->method)) fail(r, "method", "none of the methods");
-        if (*run->trunk && !bsearch(&key, sorted, count, sizeof *sorted, by_dir))
+        if (*run->trunk && !bsearch(&key, sorted, count, sizeof(StudyRun *), by_dir))
             fail(r, "trunk", "none of the runs");
     }
     free(sorted);
@@ -300,15 +301,16 @@ static void read_root(Reader *r, const cJSON *root, StudyIndex *index) {
     take_name(r, root, "name", false, index->name);
     take_name(r, root, "baseline", false, index->baseline);
     index->done = take_choice(r, root, "state", DONE_NAMES) == 1;
-    const cJSON *item =
-        take_list(r, root, "methods", sizeof *index->methods, &index->methods, &index->method_count);
-    for (i = 0; item; item = item->next, i++) {
+    const cJSON *list = take_list(r, root, "methods", &index->method_count), *item;
+    index->methods = make_room(r, &index->method_count, sizeof *index->methods);
+    for (item = list ? list->child : NULL; item && i < index->method_count; item = item->next, i++) {
         snprintf(r->where, sizeof r->where, "methods[%d]", i);
         take_method(r, item, &index->methods[i]);
     }
     *r->where = '\0';
-    item = take_list(r, root, "runs", sizeof *index->runs, &index->runs, &index->run_count);
-    for (i = 0; item; item = item->next, i++) {
+    list = take_list(r, root, "runs", &index->run_count);
+    index->runs = make_room(r, &index->run_count, sizeof *index->runs);
+    for (i = 0, item = list ? list->child : NULL; item && i < index->run_count; item = item->next, i++) {
         snprintf(r->where, sizeof r->where, "runs[%d]", i);
         take_run(r, item, &index->runs[i]);
     }

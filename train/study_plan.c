@@ -328,7 +328,7 @@ static Settings point_of(Planner *p, const Method *m, int number) {
     Settings s = settings_copy(p, &m->start);
     const cJSON *value[STUDY_AXES_MAX];
     for (int a = m->axis_count - 1; a >= 0; a--) {
-        int count = m->axes[a].count;
+        int count = m->axes[a].count > 0 ? m->axes[a].count : 1;
         value[a] = m->axes[a].values[number % count];
         number /= count;
     }
@@ -354,9 +354,8 @@ static bool add_value(Axis *axis, const cJSON *value) {
     int at = axis->count;
     if (!copy) return false;
     while (axis->numeric && at > 0 && axis->values[at - 1]->valuedouble > value->valuedouble) at--;
-    memmove(axis->values + at + 1, axis->values + at, (size_t)(axis->count - at) * sizeof *axis->values);
+    for (int i = axis->count++; i > at; i--) axis->values[i] = axis->values[i - 1];
     axis->values[at] = copy;
-    axis->count++;
     return true;
 }
 
@@ -646,7 +645,7 @@ static int by_step(const void *a, const void *b) {
 static void list_steps(Planner *p, int method, int64_t total_steps, char *out, size_t size) {
     enum { ROOM = 256 };
     double alphas[ROOM];
-    int64_t steps[ROOM];
+    int64_t steps[ROOM] = {0};
     int count = 0;
     for (int i = method + 1; i < p->spec->method_count; i++)
         if (p->spec->methods[i].trunk == method)
@@ -723,13 +722,13 @@ static void plan_methods(Planner *p) {
     }
 }
 
-static void free_methods(Planner *p) {
-    for (int i = 0; i < p->spec->method_count && p->methods; i++) {
-        settings_free(&p->methods[i].start);
-        settings_free(&p->methods[i].chosen);
-        for (int a = 0; a < p->methods[i].axis_count; a++) close_axis(&p->methods[i].axes[a]);
+static void free_methods(Method *methods, int count) {
+    for (int i = 0; i < count && methods; i++) {
+        settings_free(&methods[i].start);
+        settings_free(&methods[i].chosen);
+        for (int a = 0; a < methods[i].axis_count; a++) close_axis(&methods[i].axes[a]);
     }
-    free(p->methods);
+    free(methods);
 }
 
 bool study_plan_make(StudyPlan *plan, const StudySpec *spec, const StudyWorld *world, Error *err) {
@@ -738,14 +737,15 @@ bool study_plan_make(StudyPlan *plan, const StudySpec *spec, const StudyWorld *w
     *plan = (StudyPlan){0};
     snprintf(plan->index.name, sizeof plan->index.name, "%.*s", STUDY_NAME_MAX - 1, spec->name);
     snprintf(plan->index.baseline, sizeof plan->index.baseline, "%.*s", STUDY_NAME_MAX - 1, spec->baseline);
-    p.methods = calloc(count, sizeof *p.methods);
+    Method *methods = calloc(count, sizeof *methods);
+    p.methods = methods;
     plan->index.methods = calloc(count, sizeof *plan->index.methods);
-    if (p.methods && plan->index.methods) plan_methods(&p);
+    if (methods && plan->index.methods) plan_methods(&p);
     else fail_memory(&p);
     plan->index.done = !plan->open_ended;
     for (int i = 0; i < plan->index.run_count; i++) plan->index.done &= has_ended(&plan->index.runs[i]);
     bool ok = !p.failed && strict_report(&p.problems, spec->name, err);
-    free_methods(&p);
+    free_methods(methods, spec->method_count);
     if (!ok) study_plan_free(plan);
     return ok;
 }

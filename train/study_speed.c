@@ -101,10 +101,11 @@ bool study_speed_measure(StudySpeed *speed, const char *program, const Config *c
                          int threads, Error *err) {
     int fd = config_fd(config, err), started = 0;
     Copy *copies = calloc((size_t)at_once, sizeof *copies);
-    bool ok = fd >= 0 && (copies || error_set(err, ERR_IO, "study: out of memory"));
+    bool ok = fd >= 0 && copies;
+    if (!copies) error_set(err, ERR_IO, "study: out of memory");
     *speed = (StudySpeed){.at_once = at_once, .threads = threads};
     for (; ok && started < at_once; started++) ok = start_copy(&copies[started], program, fd, threads, err);
-    for (int i = 0; i < started; i++) end_copy(&copies[i]);
+    for (int i = 0; i < started && copies; i++) end_copy(&copies[i]);
     for (int i = 0; i < started && ok; i++) ok = take(speed, &copies[i], program, err);
     free(copies);
     if (fd >= 0) close(fd);

@@ -158,7 +158,7 @@ bool study_store_prepare(const StudySpec *spec, const StudyRun *run, const Study
     char *config = config_to_json(&task->config);
     bool ok = make_parents(study_store_config(spec, run, path), err) && write_text(path, config, err) &&
               make_parents(study_store_log(spec, run, path), err) &&
-              (!trunk || link_trunk(spec, trunk_run, trunk, err));
+              (!trunk || !trunk_run || link_trunk(spec, trunk_run, trunk, err));
     free(config);
     return ok;
 }
