@@ -180,13 +180,12 @@ static Sums sum_gradient(const Diagnostics *d, const DiagnosedTensor *t, size_t 
     double l1 = 0, square = 0;
     float largest = 0;
     (void)d;
-#pragma omp simd reduction(+ : l1, square) reduction(max : largest)
+#pragma omp simd reduction(+ : l1, square)
     for (size_t i = begin; i < end; i++) {
-        float x = fabsf(g[i]);
-        l1 += x;
-        square += (double)x * x;
-        largest = x > largest ? x : largest;
+        l1 += fabsf(g[i]);
+        square += (double)g[i] * g[i];
     }
+    for (size_t i = begin; i < end; i++) largest = fabsf(g[i]) > largest ? fabsf(g[i]) : largest;
     return (Sums){l1, square, largest};
 }
 

@@ -60,7 +60,8 @@ typedef struct PlanTimes {
 /* Steps that are multiples of `every`, with the first and the last. */
 static double chosen_steps(int64_t every, int64_t total) {
     if (every == 0) return 0;
-    return (double)(total / every + (every > 1) + (total % every != 0 && total > 1));
+    int64_t first = every > 1, last = total % every != 0 && total > 1, multiples = total / every;
+    return (double)(first + multiples + last);
 }
 
 /* From what was measured. */
