@@ -19,6 +19,7 @@
 #include "model/gpt2.h"
 #include "optim/optim.h"
 #include "train/gradient.h"
+#include "train/stats.h"
 
 #include <math.h>
 #include <omp.h>
@@ -204,17 +205,6 @@ static double barrier_s(int threads) {
     return least;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The lower one of two in the middle; NAN of none. Sorts x. */
-static double median(double *x, int n) {
-    qsort(x, (size_t)n, sizeof *x, by_size);
-    return n > 0 ? x[(n - 1) / 2] : NAN;
-}
-
 /* From seconds of each step and probes around them, probe[n] before step n and probe[n + 1] behind. */
 static void summarize(Figures *f, const double *step_s, const double *probes, int steps, double flops) {
     double x[STEPS_MOST] = {0}, ratio[STEPS_MOST] = {0}, quiet[STEPS_MOST] = {0};
@@ -225,10 +215,10 @@ static void summarize(Figures *f, const double *step_s, const double *probes, in
         ratio[n] = flops / step_s[n] / (0.5 * (probes[n] + probes[n + 1]));
         if (fmin(probes[n], probes[n + 1]) >= QUIET * f->probe) quiet[f->quiet_steps++] = ratio[n];
     }
-    f->step_s = median(x, steps);
+    f->step_s = stats_median(x, steps);
     f->best_step_s = x[0];
-    f->quiet_ratio = median(quiet, f->quiet_steps);
-    f->ratio = median(ratio, steps);
+    f->quiet_ratio = stats_median(quiet, f->quiet_steps);
+    f->ratio = stats_median(ratio, steps);
     f->best_ratio = ratio[steps - 1];
 }
 

@@ -12,6 +12,7 @@
 #include "core/threads.h"
 #include "model/gpt2_file.h"
 #include "train/checkpoint.h"
+#include "train/stats.h"
 
 #include <fcntl.h>
 #include <omp.h>
@@ -109,8 +110,8 @@ static void bench_close(Bench *b) {
     optim_free(&b->optim);
     gpt2_free(&b->model);
     memory_free(b->hyper);
-    snprintf(command, sizeof command, "rm -rf '%s/checkpoints' '%s/metrics.jsonl'; rmdir '%s'",
-             b->folder, b->folder, b->folder);
+    snprintf(command, sizeof command, "rm -rf '%s/checkpoints' '%s/metrics.jsonl'; rmdir '%s'", b->folder,
+             b->folder, b->folder);
     if (system(command) != 0) fprintf(stderr, "warning: %s could not be removed\n", b->folder);
 }
 
@@ -162,16 +163,6 @@ static bool save(Bench *b, bool training, Times *t, Error *err) {
     return true;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *x, int n) {
-    qsort(x, (size_t)n, sizeof *x, by_size);
-    return x[(n - 1) / 2];
-}
-
 static bool measure(Bench *b, int rounds, Error *err) {
     Times t;
     double mb = (double)b->bytes / 1e6, dd_s;
@@ -193,8 +184,8 @@ static bool measure(Bench *b, int rounds, Error *err) {
         }
     for (int training = 0; training < 2; training++)
         printf("%smedian %s: %.2f of dd's speed, stall %.2f s\n", training ? "" : "\n",
-               training ? "beside training" : "alone", median(b->ratio[training], rounds),
-               median(b->stall_s[training], rounds));
+               training ? "beside training" : "alone", stats_median(b->ratio[training], rounds),
+               stats_median(b->stall_s[training], rounds));
     return true;
 }
 

@@ -15,6 +15,7 @@
 #include "core/threads.h"
 #include "model/gpt2.h"
 #include "optim/optim.h"
+#include "train/stats.h"
 
 #include <math.h>
 #include <omp.h>
@@ -130,16 +131,6 @@ static void print_row(Bench *b, const Contestant *c, const char *words, const Ro
     cJSON_AddItemToArray(b->json, row);
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *x, int n) {
-    qsort(x, (size_t)n, sizeof *x, by_size);
-    return x[(n - 1) / 2];
-}
-
 /* Steps from..to, each beside a triad: the median time, and bandwidth over the triad's. */
 static bool elementwise_row(Bench *b, Contestant *c, const char *words, const char *phase, int from, int to,
                             Error *err) {
@@ -153,7 +144,7 @@ static bool elementwise_row(Bench *b, Contestant *c, const char *words, const ch
         ratio[n] = bytes / seconds[n] / (0.5 * (before + after));
         before = after;
     }
-    print_row(b, c, words, &(Row){phase, median(seconds, n), median(ratio, n), "triad"});
+    print_row(b, c, words, &(Row){phase, stats_median(seconds, n), stats_median(ratio, n), "triad"});
     return true;
 }
 
@@ -168,7 +159,7 @@ static bool matrix_row(Bench *b, Contestant *c, Contestant *muon, const char *wo
         ratio[n] = seconds[n] / (0.5 * (before + after));
         before = after;
     }
-    print_row(b, c, words, &(Row){phase, median(seconds, n), median(ratio, n), "muon"});
+    print_row(b, c, words, &(Row){phase, stats_median(seconds, n), stats_median(ratio, n), "muon"});
     return true;
 }
 

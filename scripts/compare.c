@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { CHART_ROWS = 18, RUNS_MAX = 200 };
 
@@ -40,9 +39,6 @@ typedef struct Entry {
     RunResult result;
     char optimizer[64];
 } Entry;
-
-static const char *const axis_names[] = {
-    [BY_STEP] = "step", [BY_TOKENS] = "tokens", [BY_TIME] = "time (s)"};
 
 /* ----------------------------------------------------------------------------------------- command line */
 
@@ -94,16 +90,10 @@ static bool parse_baseline(const char *text, const char **baseline, Error *err) 
     return text != NULL || error_set(err, ERR_CONFIG, "--baseline needs the name of a method");
 }
 
-static bool is_study(const char *dir) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/index.json", dir);
-    return access(path, F_OK) == 0;
-}
-
 /* Do the words go together? */
 static bool check_options(const Options *o, Error *err) {
     int studies = 0;
-    for (int i = 0; i < o->count; i++) studies += is_study(o->dirs[i]);
+    for (int i = 0; i < o->count; i++) studies += study_index_exists(o->dirs[i]);
     if (o->count == 0)
         return error_set(err, ERR_CONFIG, "no run to compare. Type ./compare RUN..., or --help");
     if (o->csv && (o->html || o->train || o->by != BY_STEP || o->baseline || isfinite(o->target)))
@@ -320,7 +310,8 @@ static bool print_chart(const Entry *entries, const Options *o, const ChartStyle
     ChartSeries series[RUNS_MAX] = {{0}};
     bool ok = true;
     for (int i = 0; ok && i < o->count; i++) ok = make_series(&entries[i], o, &series[i], err);
-    snprintf(title, sizeof title, "%s loss by %s", o->train ? "training" : "validation", axis_names[o->by]);
+    snprintf(title, sizeof title, "%s loss by %s", o->train ? "training" : "validation",
+             RUN_AXIS_NAMES[o->by]);
     Chart chart = {title, series, o->count, CHART_ROWS, *style};
     putchar('\n');
     ok = ok && chart_print(stdout, &chart, err);
@@ -477,9 +468,9 @@ int main(int argc, char **argv) {
         }
     if (!parse_options(&options, argc, argv, &err)) return error_print(&err);
     static Entry entries[RUNS_MAX];
-    bool ok = options.csv                 ? print_csv(&options, &err)
-              : is_study(options.dirs[0]) ? compare_study(&options, &err)
-                                          : compare(entries, &options, &err);
+    bool ok = options.csv                           ? print_csv(&options, &err)
+              : study_index_exists(options.dirs[0]) ? compare_study(&options, &err)
+                                                    : compare(entries, &options, &err);
     for (int i = 0; i < options.count; i++) run_free(&entries[i].run);
     return ok ? 0 : error_print(&err);
 }

@@ -131,7 +131,7 @@ static StudyOutcome outcome_of(void *context, const StudyRun *run, const StudyTa
     for (size_t i = 0; i < s->ended_count; i++)
         if (strcmp(s->ended[i].dir, run->dir) == 0 && strcmp(s->ended[i].identity, task->identity) == 0)
             return s->ended[i].outcome;
-    StudyOutcome outcome = study_store_outcome(run, task);
+    StudyOutcome outcome = study_store_outcome(task);
     bool ended = outcome.state == STUDY_DONE || outcome.state == STUDY_DIVERGED;
     if (ended &&
         array_reserve(&s->ended, &s->ended_room, s->ended_count + 1, sizeof *s->ended, "study", &none)) {
@@ -235,7 +235,7 @@ static void end_run(Study *s, Child *child, int status) {
     char time[32];
     double taken_s = clock_s() - child->start_s;
     *child = s->children[--s->child_count];
-    StudyOutcome outcome = study_store_outcome(run, task);
+    StudyOutcome outcome = study_store_outcome(task);
     format_duration(taken_s, time, sizeof time);
     if (code == 0 && outcome.state == STUDY_DONE && all_kept(s, run, task))
         study_board_note(&s->board, "%s: %.4f (%s)", run->dir + strlen("runs/"), outcome.loss, time);

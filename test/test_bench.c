@@ -18,14 +18,6 @@ static void configurations_should_have_the_flops_of_the_measured_table(void **st
         assert_true(fabs(1e-9 * flops_of(&SHAPES[i]) / GFLOP[i] - 1) < 0.003);
 }
 
-static void median_should_be_the_lower_one(void **state) {
-    (void)state;
-    double odd[] = {3, 1, 2}, even[] = {4, 1, 3, 2};
-    assert_true(median(odd, 3) == 2);
-    assert_true(median(even, 4) == 2);
-    assert_true(isnan(median(odd, 0)));
-}
-
 static void a_ratio_should_be_over_the_mean_of_both_probes_and_quiet_near_the_best(void **state) {
     (void)state;
     double step_s[] = {2, 1, 4, 1}, probes[] = {100, 96, 60, 96, 95};
@@ -118,7 +110,6 @@ static void comparing_should_need_two_files(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(configurations_should_have_the_flops_of_the_measured_table),
-        cmocka_unit_test(median_should_be_the_lower_one),
         cmocka_unit_test(a_ratio_should_be_over_the_mean_of_both_probes_and_quiet_near_the_best),
         cmocka_unit_test(parts_should_sum_to_the_threads_time),
         cmocka_unit_test(options_should_be_taken_or_refused),

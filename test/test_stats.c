@@ -17,6 +17,14 @@ static void assert_close(double x, double expected, double relative) {
 
 /* -------------------------------------------------------------------------------------- distributions */
 
+static void the_median_is_the_lower_one(void **state) {
+    (void)state;
+    double odd[] = {3, 1, 2}, even[] = {4, 1, 3, 2};
+    assert_true(stats_median(odd, 3) == 2);
+    assert_true(stats_median(even, 4) == 2);
+    assert_true(isnan(stats_median(odd, 0)));
+}
+
 static void the_incomplete_beta_function_is_scipys(void **state) {
     (void)state;
     static const double cases[][4] = {
@@ -185,6 +193,7 @@ int main(void) {
         cmocka_unit_test(what_can_be_detected_is_statsmodels),
         cmocka_unit_test(a_verdict_is_given_only_where_the_test_says_so),
         cmocka_unit_test(one_seed_or_no_noise_gives_no_verdict),
+        cmocka_unit_test(the_median_is_the_lower_one),
         cmocka_unit_test(verdicts_have_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

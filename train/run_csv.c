@@ -8,7 +8,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* What stands in front of a run's figures. */
 typedef struct RunLabels {
@@ -93,10 +92,9 @@ static bool print_study(FILE *out, const char *dir, Error *err) {
 bool run_csv_print(FILE *out, char *const *dirs, int count, Error *err) {
     print_head(out);
     for (int i = 0; i < count; i++) {
-        char path[4096];
-        snprintf(path, sizeof path, "%s/index.json", dirs[i]);
-        bool study = access(path, F_OK) == 0;
-        if (!(study ? print_study(out, dirs[i], err) : print_lone_run(out, dirs[i], err))) return false;
+        if (!(study_index_exists(dirs[i]) ? print_study(out, dirs[i], err)
+                                          : print_lone_run(out, dirs[i], err)))
+            return false;
     }
     return true;
 }

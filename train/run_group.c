@@ -64,16 +64,11 @@ static bool add_method(StudyIndex *index, const Run *run) {
     return m->settings != NULL;
 }
 
-static bool name_taken(const StudyIndex *index, const char *name) {
-    const StudyMethod *m = study_index_method(index, name);
-    return m != NULL;
-}
-
 /* `text`, or "text 2", "text 3", ... */
 static void name_method(const StudyIndex *index, StudyMethod *m, const char *text) {
     char name[sizeof m->name];
     snprintf(name, sizeof name, "%s", text);
-    for (int n = 2; name_taken(index, name); n++) snprintf(name, sizeof name, "%.50s %d", text, n);
+    for (int n = 2; study_index_method(index, name); n++) snprintf(name, sizeof name, "%.50s %d", text, n);
     memcpy(m->name, name, sizeof name);
 }
 

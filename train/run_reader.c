@@ -2,6 +2,7 @@
 #include "train/run_reader.h"
 
 #include "core/json.h"
+#include "train/stats.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -123,20 +124,14 @@ void run_free(Run *run) {
 
 /* ---------------------------------------------------------------------------------------------- figures */
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
+const char *const RUN_AXIS_NAMES[] = {[BY_STEP] = "step", [BY_TOKENS] = "tokens", [BY_TIME] = "time (s)"};
 
 static double median_speed(const Run *run) {
-    double *speeds = malloc((run->record_count + 1) * sizeof *speeds), median = NAN;
-    size_t count = 0;
+    double *speeds = malloc((run->record_count + 1) * sizeof *speeds);
+    int count = 0;
     for (size_t i = 0; speeds && i < run->record_count; i++)
         if (isfinite(run->records[i].tokens_per_s)) speeds[count++] = run->records[i].tokens_per_s;
-    if (count) {
-        qsort(speeds, count, sizeof *speeds, by_value);
-        median = speeds[(count - 1) / 2];
-    }
+    double median = stats_median(speeds, count);
     free(speeds);
     return median;
 }

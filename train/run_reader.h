@@ -43,6 +43,7 @@ double run_last_figure(const Run *run, const char *key);
 const StepRecord *run_reach(const Run *run, double target);
 
 typedef enum { BY_STEP, BY_TOKENS, BY_TIME } RunAxis;
+extern const char *const RUN_AXIS_NAMES[]; /* for titles */
 
 /* A curve of validation loss, or of training loss smoothed by a centred mean over 2 % of its points on
  * each side. x and y have room for record_count values; returns how many there are. */

@@ -15,6 +15,17 @@ StatsSample stats_sample(const double *x, int n) {
     return s;
 }
 
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double stats_median(double *x, int n) {
+    if (n == 0) return NAN;
+    qsort(x, (size_t)n, sizeof *x, by_value);
+    return x[(n - 1) / 2];
+}
+
 /* ---------------------------------------------------------------------------------------------- Student's t */
 
 /* The k-th coefficient of the continued fraction 1 / (1 + d_1 / (1 + d_2 / (1 + ...))). */

@@ -21,6 +21,9 @@ typedef struct StatsSample {
 
 StatsSample stats_sample(const double *x, int n);
 
+/* The lower one of two in the middle; NAN of none. Sorts x. */
+double stats_median(double *x, int n);
+
 /* Regularized incomplete beta function I_x(a, b); a, b > 0, x in [0, 1]. Continued fraction DLMF 8.17.22. */
 double stats_beta(double a, double b, double x);
 

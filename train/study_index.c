@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define INDEX_MAX_BYTES ((size_t)64 << 20)
 
@@ -98,6 +99,12 @@ static bool print_run(FILE *out, const StudyRun *r, bool last) {
               add_number(o, "branch_step", *r->trunk ? (double)r->branch_step : NAN) &&
               add_text(o, "state", STATE_NAMES[r->state]) && add_number(o, "loss", r->loss);
     return print_line(out, o, ok, last);
+}
+
+bool study_index_exists(const char *dir) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/index.json", dir);
+    return access(path, F_OK) == 0;
 }
 
 bool study_index_write(const StudyIndex *index, const char *study_dir, Error *err) {

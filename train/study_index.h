@@ -58,6 +58,9 @@ typedef struct StudyIndex {
     int run_count;
 } StudyIndex;
 
+/* Is the folder a study's: is there an index.json in it? */
+bool study_index_exists(const char *dir);
+
 /* Reads <study_dir>/index.json and checks all of it: names, that runs, trunks and the baseline are there, that
  * no dir leaves the study. ERR_DATA, or ERR_IO. */
 bool study_index_read(StudyIndex *index, const char *study_dir, Error *err);

@@ -27,9 +27,6 @@ typedef struct View {
     int names;        /* columns of the longest name */
 } View;
 
-static const char *const axis_names[] = {
-    [BY_STEP] = "step", [BY_TOKENS] = "tokens", [BY_TIME] = "time (s)"};
-
 /* ----------------------------------------------------------------------------------------------------- reading */
 
 static bool read_runs(View *v, int method, Error *err) {
@@ -416,7 +413,7 @@ static bool print_chart(const View *v, Error *err) {
         series[i].label = v->s.methods[v->s.order[i]].method->name;
     }
     snprintf(title, sizeof title, "mean %s loss by %s", v->what->train ? "training" : "validation",
-             axis_names[v->what->by]);
+             RUN_AXIS_NAMES[v->what->by]);
     Chart chart = {title, series, count, CHART_ROWS, v->style};
     putc('\n', v->out);
     ok = ok && chart_print(v->out, &chart, err);

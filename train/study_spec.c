@@ -102,7 +102,7 @@ static const cJSON *read_settings(Problems *p, const char *method, const cJSON *
         check_key(p, path, settings, item);
         snprintf(one, sizeof one, "%s.%.60s", path, item->string);
         strict_found(item, found, sizeof found);
-        if (*key == 'g') check_values(p, one, item);
+        if (strcmp(key, "grid") == 0) check_values(p, one, item);
         else if (strcmp(key, "scale") == 0 && (!cJSON_IsNumber(item) || !isfinite(item->valuedouble)))
             strict_problem(p, "%s: %s must be a number", one, found);
         else if (strcmp(key, "set") == 0 && !is_scalar(item) && !cJSON_IsNull(item))

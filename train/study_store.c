@@ -108,11 +108,10 @@ static StudyOutcome read_summary(const char *run_dir) {
     return outcome;
 }
 
-StudyOutcome study_store_outcome(const StudyRun *run, const StudyTask *task) {
+StudyOutcome study_store_outcome(const StudyTask *task) {
     char dir[STUDY_PATH_MAX];
     Error none;
     int count;
-    (void)run;
     if (!is_same(task)) return (StudyOutcome){.state = STUDY_WAITING, .loss = NAN};
     StudyOutcome outcome = read_summary(task->config.run.dir);
     if (outcome.state != STUDY_WAITING) return outcome;

@@ -25,9 +25,9 @@ int study_store_lock(const char *dir, Error *err);
 bool study_store_describe(const StudySpec *spec, Error *err);
 
 /* What has become of a run, by what is on the disk. */
-StudyOutcome study_store_outcome(const StudyRun *run, const StudyTask *task);
+StudyOutcome study_store_outcome(const StudyTask *task);
 
-/* Is another run, or one that has ended, in its place? Then it has to be moved aside. */
+/* Is what lies in its place, if anything, not the run that is wanted? Then it has to be moved aside. */
 bool study_store_is_taken(const StudyTask *task);
 
 enum { STUDY_PATH_MAX = 1200 };
