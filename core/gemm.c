@@ -26,18 +26,21 @@
  * every 6 of its rows. The block's long side lies along memory, so that a page is used whole while the TLB knows it
  * (pages count as 4 KB: on virtual machines the host's do, whatever the guest has asked for).
  *
- *     A read by rows                 A read by columns          in 1 MB of L2
- *                512 deep                128 deep
- *               +----------+                +--+                by rows: A 192 * 512 * 4 B      = 384 KB
- *      192 rows |  -> k    |                |  | |                       B  64 * 512 * 4 B      = 128 KB
- *               +----------+       384 rows |  | i              by columns: copy of A and what
- *                                           |  | v                       is next 2 * 192 KB     = 384 KB
- *                                           +--+                         B  64 * 128 * 4 B, in L1 = 32 KB
+ *     A read by rows            A read by columns         in 1 MB of L2
+ *                256 deep           128 deep
+ *               +-----+               +--+                by rows: A and what is next 2 * 192 KB    = 384 KB
+ *      192 rows |-> k |               |  | |                       B and what is next 2 * 64 KB     = 128 KB
+ *               +-----+      384 rows |  | i              by columns: copy of A and what is next    = 384 KB
+ *                                     |  | v                       B and what is next 2 * 32 KB     =  64 KB
+ *                                     +--+
  *
  * A read by columns is copied: of its lines, a power of two apart as they may lie, 6 of 16 floats would be used before
- * they push each other out of the cache. The copy has slabs of 48 rows, three lines for each k. */
+ * they push each other out of the cache. The copy has slabs of 48 rows, three lines for each k.
+ *
+ * What comes next, of A, of B and of C, is asked for a few lines at a time between the multiply-adds: in a burst it
+ * would take all of the core's buffers for missing lines, and the loads that are needed now would wait. */
 #define ROWS_BLOCK 192 /* A by rows */
-#define ROWS_DEPTH 512
+#define ROWS_DEPTH 256
 #define COLS_BLOCK 384 /* A by columns */
 #define COLS_DEPTH 128
 #define SLAB       48
@@ -55,10 +58,26 @@ static inline void store(float *p, Vector v) {
     memcpy(p, &v, sizeof v);
 }
 
-/* C (rows, VECTORS * LANES) = A B + beta C + bias for `segments` > 0 segments of depth 64, the last one `last` > 0
- * deep. `rows` and one of A's strides are constants at every call, so that the compiler keeps `sum` in registers and
- * unrolls; loops that end with their condition tell it that every sum is written. */
-static inline __attribute__((always_inline)) void kernel_step(int rows, int segments, int last, GemmA A,
+/* A block of A: see GemmA. `whole`: it is not cut in segments. */
+typedef struct Block {
+    const float *p;
+    size_t row, depth, segment;
+    bool whole;
+} Block;
+
+/* sum (rows, VECTORS * LANES) += a column of A times a row of B. */
+static inline __attribute__((always_inline)) void multiply_add(Vector sum[ROWS][VECTORS], int rows,
+                                                               const float *a, size_t row, const float *B) {
+    Vector b[VECTORS];
+    for (int v = 0; v < VECTORS; v++) b[v] = load(B + v * LANES);
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < VECTORS; v++) sum[i][v] += a[(size_t)i * row] * b[v];
+}
+
+/* C (rows, VECTORS * LANES) = A B + beta C + bias for `segments` segments of depth 64, or, with 1, one of any depth; the
+ * last one is `last` deep. `rows` and one of A's strides are constants at every call, so that the compiler keeps `sum`
+ * in registers and unrolls. */
+static inline __attribute__((always_inline)) void kernel_step(int rows, int segments, int last, Block A,
                                                               const float *restrict B, float beta,
                                                               const float *bias, float *restrict C,
                                                               size_t ldc) {
@@ -68,59 +87,52 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
             sum[i][v] = (Vector){0};
             if (beta != 0) sum[i][v] = beta * load(C + (size_t)i * ldc + v * LANES);
             if (bias) sum[i][v] += bias[i];
-            __builtin_prefetch(C + (size_t)(rows + i) * ldc + v * LANES, 1); /* the next step's */
         }
+    const float *next = C + (size_t)rows * ldc; /* rows of C of the next step: one for every 4 k at first */
     int s = 0;
     do {
         const float *a = A.p + (size_t)s * A.segment;
         int deep = s == segments - 1 ? last : GEMM_NR, k = 0;
-        /* The next step's rows: the hardware's prefetcher loses them where they are cut in segments. */
-        for (int i = rows; i < 2 * rows && A.depth == 1; i++)
-            for (int l = 0; l < deep; l += LINE) __builtin_prefetch(a + (size_t)i * A.row + l);
+        for (; s == 0 && k < 4 * rows && k + 4 <= deep; k += 4, next += ldc) {
+            for (int v = 0; v < VECTORS; v++) __builtin_prefetch(next + v * LANES, 1);
+            for (int u = 0; u < 4; u++, a += A.depth, B += GEMM_NR) multiply_add(sum, rows, a, A.row, B);
+        }
 #pragma GCC unroll 2 /* on a core that another thread shares, the loop's own instructions cost 5 % */
-        do {
-            Vector b[VECTORS];
-            for (int v = 0; v < VECTORS; v++) b[v] = load(B + v * LANES);
-            for (int i = 0; i < rows; i++)
-                for (int v = 0; v < VECTORS; v++) sum[i][v] += a[(size_t)i * A.row] * b[v];
-            a += A.depth;
-            B += GEMM_NR;
-        } while (++k < deep);
+        for (; k < deep; k++, a += A.depth, B += GEMM_NR) multiply_add(sum, rows, a, A.row, B);
     } while (++s < segments);
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < VECTORS; v++) store(C + (size_t)i * ldc + v * LANES, sum[i][v]);
 }
 
 /* The same for all 64 columns of a panel, for either order of A's strides. */
-static inline __attribute__((always_inline)) void kernel_rows(int rows, int segments, int last, GemmA A,
-                                                              const float *B, float beta, const float *bias,
-                                                              float *C, size_t ldc) {
+static inline __attribute__((always_inline)) void kernel_rows(int rows, int depth, Block A, const float *B,
+                                                              float beta, const float *bias, float *C,
+                                                              size_t ldc) {
+    int segments = A.whole ? 1 : (depth + GEMM_NR - 1) / GEMM_NR, last = depth - (segments - 1) * GEMM_NR;
     for (int j = 0; j < GEMM_NR; j += VECTORS * LANES) {
         if (A.row == 1)
-            kernel_step(rows, segments, last, (GemmA){A.p, 1, A.depth, A.segment}, B + j, beta, bias, C + j,
-                        ldc);
+            kernel_step(rows, 1, depth, (Block){A.p, 1, A.depth, 0, true}, B + j, beta, bias, C + j, ldc);
         else
-            kernel_step(rows, segments, last, (GemmA){A.p, A.row, 1, A.segment}, B + j, beta, bias, C + j,
-                        ldc);
+            kernel_step(rows, segments, last, (Block){A.p, A.row, 1, A.segment, A.whole}, B + j, beta, bias,
+                        C + j, ldc);
     }
 }
 
 /* 1 to ROWS rows of A against one panel. */
-static void kernel(int rows, int depth, GemmA A, const float *B, float beta, const float *bias, float *C,
+static void kernel(int rows, int depth, Block A, const float *B, float beta, const float *bias, float *C,
                    size_t ldc) {
-    int segments = (depth + GEMM_NR - 1) / GEMM_NR, last = depth - (segments - 1) * GEMM_NR;
     switch (rows) {
-    case 1: kernel_rows(1, segments, last, A, B, beta, bias, C, ldc); return;
-    case 2: kernel_rows(2, segments, last, A, B, beta, bias, C, ldc); return;
-    case 3: kernel_rows(3, segments, last, A, B, beta, bias, C, ldc); return;
-    case 4: kernel_rows(4, segments, last, A, B, beta, bias, C, ldc); return;
-    case 5: kernel_rows(5, segments, last, A, B, beta, bias, C, ldc); return;
-    default: kernel_rows(ROWS, segments, last, A, B, beta, bias, C, ldc); return;
+    case 1: kernel_rows(1, depth, A, B, beta, bias, C, ldc); return;
+    case 2: kernel_rows(2, depth, A, B, beta, bias, C, ldc); return;
+    case 3: kernel_rows(3, depth, A, B, beta, bias, C, ldc); return;
+    case 4: kernel_rows(4, depth, A, B, beta, bias, C, ldc); return;
+    case 5: kernel_rows(5, depth, A, B, beta, bias, C, ldc); return;
+    default: kernel_rows(ROWS, depth, A, B, beta, bias, C, ldc); return;
     }
 }
 
 /* The same where fewer than 64 columns of C exist: by way of a copy. */
-static void kernel_narrow(int rows, int depth, GemmA A, const float *B, float beta, const float *bias,
+static void kernel_narrow(int rows, int depth, Block A, const float *B, float beta, const float *bias,
                           float *C, size_t ldc, int columns) {
     float edge[ROWS * GEMM_NR] = {0};
     for (int i = 0; i < rows && beta != 0; i++)
@@ -152,18 +164,24 @@ static void copy_columns(float *restrict copy, GemmA A, int rows, int depth) {
     }
 }
 
-/* What comes next of an A read by columns: fetched into L2, line by line, while the copy before it is used. */
+/* Memory that is needed soon, `runs` runs of `floats` floats, `apart` floats apart: fetched into L2, some lines at a time. */
 typedef struct Ahead {
-    const float *p; /* NULL: nothing comes */
-    size_t depth;
-    int rows, at; /* the line's place in its column */
+    const float *p;
+    size_t apart;
+    int runs, floats, at; /* at: the next line's place in its run */
 } Ahead;
 
+static Ahead ahead_of(GemmA A, int rows, int depth) {
+    if (A.row == 1) return (Ahead){A.p, A.depth, depth, rows, 0};
+    if (A.segment == GEMM_NR) return (Ahead){A.p, A.row, rows, depth, 0};
+    return (Ahead){A.p, A.segment, (depth + GEMM_NR - 1) / GEMM_NR, rows * GEMM_NR, 0}; /* rows lie together */
+}
+
 static inline void fetch(Ahead *next, int lines) {
-    for (; next->p && lines > 0; lines--) {
+    for (; lines > 0 && next->runs > 0; lines--) {
         __builtin_prefetch(next->p + next->at, 0, 2);
         next->at += LINE;
-        if (next->at >= next->rows) next->at = 0, next->p += next->depth;
+        if (next->at >= next->floats) next->at = 0, next->p += next->apart, next->runs--;
     }
 }
 
@@ -178,55 +196,65 @@ typedef struct Product {
     int panels, columns;
 } Product;
 
-/* A block of A (rows, depth), from row m0 and depth k0 on, times every panel. Its row i lies in slab i / slab_rows;
- * slabs are SLAB_FLOATS apart. */
-static void sweep(const Product *p, GemmA block, int slab_rows, Ahead next, int m0, int rows, int k0,
-                  int depth) {
-    float beta = k0 == 0 ? p->beta : 1;
-    const float *bias = k0 == 0 && p->bias ? p->bias + m0 : NULL;
-    int lines = (ROWS * depth / LINE + p->panels - 1) / p->panels; /* to be fetched in each step */
+/* Where a block lies in A: rows [m0, m0 + rows), columns [k0, k0 + depth). */
+typedef struct Place {
+    int m0, rows, k0, depth;
+} Place;
+
+/* A block times every panel, while what the block behind it needs is fetched: `a_next` of A, B's depths from next.k0 on.
+ * The block's row i lies in slab i / slab_rows; slabs are SLAB_FLOATS apart. */
+static void sweep(const Product *p, Block block, int slab_rows, Place at, Place next, Ahead a_next) {
+    float beta = at.k0 == 0 ? p->beta : 1;
+    const float *bias = at.k0 == 0 && p->bias ? p->bias + at.m0 : NULL;
+    int steps = (at.rows + ROWS - 1) / ROWS;
+    int a_lines = next.rows * next.depth / LINE / (steps * p->panels) + 1; /* to be fetched in each step */
     for (int j = 0; j < p->panels; j++) {
-        const float *B = p->B + (size_t)j * p->b_stride + (size_t)k0 * GEMM_NR;
-        float *C = p->C + (size_t)j * p->c_stride + (size_t)m0 * p->ldc;
+        const float *B = p->B + (size_t)j * p->b_stride + (size_t)at.k0 * GEMM_NR;
+        float *C = p->C + (size_t)j * p->c_stride + (size_t)at.m0 * p->ldc;
         int width = p->columns - j * GEMM_NR;
-        for (int i = 0; i < rows; i += ROWS) {
-            GemmA a = block;
+        bool last = j == p->panels - 1;
+        Ahead b_next = {last ? p->B + (size_t)next.k0 * GEMM_NR : B + p->b_stride, 0, 1,
+                        (last ? next.depth : at.depth) * GEMM_NR, 0};
+        int b_lines = b_next.floats / LINE / steps + 1;
+        for (int i = 0; i < at.rows; i += ROWS) {
+            Block a = block;
             a.p += (size_t)(i / slab_rows) * SLAB_FLOATS + (size_t)(i % slab_rows) * a.row;
             float *c = C + (size_t)i * p->ldc;
             const float *bias_i = bias ? bias + i : NULL;
-            fetch(&next, lines);
-            if (width >= GEMM_NR) kernel(min_int(ROWS, rows - i), depth, a, B, beta, bias_i, c, p->ldc);
-            else kernel_narrow(min_int(ROWS, rows - i), depth, a, B, beta, bias_i, c, p->ldc, width);
+            int rows = min_int(ROWS, at.rows - i);
+            fetch(&a_next, a_lines);
+            fetch(&b_next, b_lines);
+            if (width >= GEMM_NR) kernel(rows, at.depth, a, B, beta, bias_i, c, p->ldc);
+            else kernel_narrow(rows, at.depth, a, B, beta, bias_i, c, p->ldc, width);
         }
     }
 }
 
-static void sweep_rows(const Product *p, int M, int K, GemmA A) {
-    for (int m0 = 0; m0 < M; m0 += ROWS_BLOCK)
-        for (int k0 = 0; k0 < K; k0 += ROWS_DEPTH)
-            sweep(p, part_of(A, m0, k0), ROWS_BLOCK, (Ahead){0}, m0, min_int(ROWS_BLOCK, M - m0), k0,
-                  min_int(ROWS_DEPTH, K - k0));
-}
-
-static void sweep_columns(const Product *p, int M, int K, GemmA A) {
-    static _Thread_local float copy[COLS_BLOCK / SLAB * SLAB_FLOATS] __attribute__((aligned(64)));
-    for (int m0 = 0; m0 < M; m0 += COLS_BLOCK)
-        for (int k0 = 0; k0 < K; k0 += COLS_DEPTH) {
-            int rows = min_int(COLS_BLOCK, M - m0), depth = min_int(COLS_DEPTH, K - k0);
-            Ahead next = {0};
-            if (k0 + COLS_DEPTH < K) next = (Ahead){part_of(A, m0, k0 + COLS_DEPTH).p, A.depth, rows, 0};
-            else if (m0 + rows < M)
-                next = (Ahead){part_of(A, m0 + rows, 0).p, A.depth, min_int(COLS_BLOCK, M - m0 - rows), 0};
-            copy_columns(copy, part_of(A, m0, k0), rows, depth);
-            sweep(p, gemm_columns(copy, SLAB), SLAB, next, m0, rows, k0, depth);
-        }
-}
-
 void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, const float *bias,
                  float *C, size_t ldc, size_t c_stride, int panels, int columns) {
+    static _Thread_local float copy[COLS_BLOCK / SLAB * SLAB_FLOATS] __attribute__((aligned(64)));
     const Product p = {B, b_stride, beta, bias, C, ldc, c_stride, panels, columns};
-    if (A.row == 1 && A.depth > GEMM_NR) sweep_columns(&p, M, K, A);
-    else sweep_rows(&p, M, K, A);
+    bool copied = A.row == 1 && A.depth > GEMM_NR;
+    int block = copied ? COLS_BLOCK : ROWS_BLOCK, deep = copied ? COLS_DEPTH : ROWS_DEPTH;
+    Place at = {0, min_int(block, M), 0, min_int(deep, K)};
+    while (at.rows > 0) {
+        Place next = at; /* along k, then down */
+        next.k0 += deep;
+        if (next.k0 >= K) next.k0 = 0, next.m0 += block;
+        next.rows = min_int(block, M - next.m0), next.depth = min_int(deep, K - next.k0);
+        GemmA a = part_of(A, at.m0, at.k0);
+        Ahead ahead = {0};
+        if (next.rows > 0) ahead = ahead_of(part_of(A, next.m0, next.k0), next.rows, next.depth);
+        else next.depth = 0;
+        if (copied) {
+            copy_columns(copy, a, at.rows, at.depth);
+            sweep(&p, (Block){copy, 1, SLAB, 0, true}, SLAB, at, next, ahead);
+        } else {
+            bool whole = A.segment == GEMM_NR * A.depth;
+            sweep(&p, (Block){a.p, A.row, A.depth, A.segment, whole}, block, at, next, ahead);
+        }
+        at = next;
+    }
 }
 
 size_t gemm_work_size(int K) {

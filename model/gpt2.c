@@ -157,15 +157,43 @@ static void linear_backward_input(float *din, const float *dout, const float *w,
                 (size_t)IC * TILE, tiles, tiles * TILE);
 }
 
-/* Rows [row, row + rows) of dw (OC, IC) and db (OC): sums over all tokens of all tiles, S a sequence, in order. The inputs come
- * transposed, in_t (IC / 64, tiles * TILE, 64): see transpose_tile. */
+/* Part of a weight's gradient, small enough that threads share the work evenly. */
+typedef struct Piece {
+    int row, rows, col, cols;
+} Piece;
+
+#define PIECE_COLS (6 * TILE)
+
+/* Rows of a piece: an eighth of them, but at least 96 where there are so many, and at most 192; a multiple of the
+ * kernel's 6. Fewer would read the inputs more often than memory can give them. */
+static int piece_rows(int OC) {
+    int pieces = ceil_div(OC, 96);
+    if (pieces > 8) pieces = ceil_div(OC, 192) > 8 ? ceil_div(OC, 192) : 8;
+    return ceil_div(ceil_div(OC, pieces), 6) * 6;
+}
+
+static int piece_count(int OC, int IC) {
+    return ceil_div(OC, piece_rows(OC)) * ceil_div(IC, PIECE_COLS);
+}
+
+static Piece piece_at(int index, int OC, int IC) {
+    int rows = piece_rows(OC), across = ceil_div(IC, PIECE_COLS);
+    int row = index / across * rows, col = index % across * PIECE_COLS;
+    return (Piece){row, min_int(rows, OC - row), col, min_int(PIECE_COLS, IC - col)};
+}
+
+/* A piece of dw (OC, IC), and its rows of db (OC): sums over all tokens of all tiles, S a sequence, in order. The inputs
+ * come transposed, in_t (IC / 64, tiles * TILE, 64): see transpose_tile. */
 static void linear_backward_weight(float *dw, float *db, const float *dout, const float *in_t, int IC,
-                                   int OC, int tiles, int S, int row, int rows, bool accumulate) {
+                                   int OC, int tiles, int S, Piece at, bool accumulate) {
     TIMED(DW);
-    GemmA d = {dout + (size_t)row * TILE, TILE, 1, (size_t)OC * TILE};
-    gemm_panels(rows, tiles * TILE, d, in_t, (size_t)tiles * TILE * TILE, accumulate ? 1.0f : 0.0f, NULL,
-                dw + (size_t)row * (size_t)IC, (size_t)IC, TILE, ceil_div(IC, TILE), IC);
-    for (int i = row; db && i < row + rows; i++) {
+    GemmA d = {dout + (size_t)at.row * TILE, TILE, 1, (size_t)OC * TILE};
+    size_t panel = (size_t)tiles * TILE * TILE;
+    gemm_panels(at.rows, tiles * TILE, d, in_t + (size_t)(at.col / TILE) * panel, panel,
+                accumulate ? 1.0f : 0.0f, NULL, dw + (size_t)at.row * (size_t)IC + at.col, (size_t)IC, TILE,
+                ceil_div(at.cols, TILE), at.cols);
+    if (!db || at.col > 0) return;
+    for (int i = at.row; i < at.row + at.rows; i++) {
         float sum = accumulate ? db[i] : 0;
         for (int tile = 0; tile < tiles;
              tile += S) { /* a sequence, so that db, too, has one order: see parts */
@@ -178,11 +206,6 @@ static void linear_backward_weight(float *dw, float *db, const float *dout, cons
         }
         db[i] = sum;
     }
-}
-
-/* Rows of a weight's gradient that make one task: an eighth of them, in multiples of the kernel's 6, at most 192. */
-static int rows_of_task(int OC) {
-    return min_int(192, ceil_div(ceil_div(OC, 8), 48) * 48);
 }
 
 /* Tile number `tile` of in_t (F / 64, tiles * TILE, 64) from x (F, TILE). */
@@ -762,7 +785,7 @@ static void head_backward(const GPT2 *model, int tile0, int tiles) {
             }
         }
     /* dX in as few and large tasks as there are threads, because each reads all logits; dW's many fill the gaps. */
-    int groups = ceil_div(tiles, HEAD_GROUP), rows_a_task = rows_of_task(V);
+    int groups = ceil_div(tiles, HEAD_GROUP);
     int width = ceil_div(ceil_div(C * groups, omp_get_num_threads()), 48) * 48, blocks = ceil_div(C, width);
 #pragma omp for collapse(2) schedule(runtime) nowait
     for (int g = 0; g < groups; g++)
@@ -774,10 +797,11 @@ static void head_backward(const GPT2 *model, int tile0, int tiles) {
                         at(a->head_din, C, first) + (size_t)c * TILE, TILE, (size_t)C * TILE, n, n * TILE);
         }
 #pragma omp for schedule(runtime)
-    for (int row = 0; row < V; row += rows_a_task) {
+    for (int row = 0; row < V; row += HEAD_ROWS) { /* all columns at once: logits are more than inputs */
         TIMED(HEAD);
-        linear_backward_weight(model->g.wte, NULL, a->logits, a->head_in_t, C, V, tiles, 1, row,
-                               min_int(rows_a_task, V - row), a->accumulate || tile0 > 0);
+        Piece piece = {row, min_int(HEAD_ROWS, V - row), 0, C};
+        linear_backward_weight(model->g.wte, NULL, a->logits, a->head_in_t, C, V, tiles, 1, piece,
+                               a->accumulate || tile0 > 0);
     }
 #pragma omp for schedule(static)
     for (int i = 0; i < tiles; i++) {
@@ -855,6 +879,26 @@ static void layer_backward(const GPT2 *model, int l, const Share *s) {
     }
 }
 
+/* The same for the whole batch. Where every thread is a team, some sequences are dealt at a time to whoever is free,
+ * because no thread may go on before the slowest is done. */
+static void deal_backward(const GPT2 *model, int l, const Share *s) {
+    const Activations *a = model->acts;
+    if (s->size > 1) {
+        layer_backward(model, l, s);
+        return;
+    }
+    int deal = min_int(ceil_div(GROUP, a->S), ceil_div(a->B, omp_get_num_threads()));
+#pragma omp for schedule(runtime) nowait
+    for (int seq = 0; seq < a->B; seq += deal) {
+        Share dealt = *s;
+        dealt.seq0 = seq;
+        dealt.seq1 = min_int(seq + deal, a->B);
+        dealt.tile0 = dealt.seq0 * a->S;
+        dealt.tile1 = dealt.seq1 * a->S;
+        layer_backward(model, l, &dealt);
+    }
+}
+
 /* g (C) = or += sums over tiles of their parts (tiles, C), in order. */
 static void sum_parts(float *g, const float *parts, int C, int tiles, bool accumulate) {
     TIMED(NORM);
@@ -877,19 +921,15 @@ static void layer_weights_backward(const GPT2 *model, int l) {
                   {g->fcprojw, g->fcprojb, a->dout, a->gelu_t, 4 * C, C},
                   {g->qkvw, g->qkvb, a->dqkv, a->ln1_t, C, 3 * C},
                   {g->attprojw, g->attprojb, a->dmid, a->att_t, C, C}};
-    int rows[4], end[4], tasks = 0;
-    for (int k = 0; k < 4; k++) {
-        rows[k] = rows_of_task(linear[k].OC);
-        end[k] = tasks += ceil_div(linear[k].OC, rows[k]);
-    }
+    int end[4], tasks = 0;
+    for (int k = 0; k < 4; k++) end[k] = tasks += piece_count(linear[k].OC, linear[k].IC);
 #pragma omp for schedule(runtime) nowait
     for (int task = 0; task < tasks; task++) {
         int k = 0;
         while (task >= end[k]) k++;
-        int row = (task - (k ? end[k - 1] : 0)) * rows[k];
+        Piece piece = piece_at(task - (k ? end[k - 1] : 0), linear[k].OC, linear[k].IC);
         linear_backward_weight(linear[k].dw, linear[k].db, linear[k].dout, linear[k].in_t, linear[k].IC,
-                               linear[k].OC, a->tiles, a->S, row, min_int(rows[k], linear[k].OC - row),
-                               a->accumulate);
+                               linear[k].OC, a->tiles, a->S, piece, a->accumulate);
     }
     float *norms[] = {[LN1_W] = g->ln1w, [LN1_B] = g->ln1b, [LN2_W] = g->ln2w, [LN2_B] = g->ln2b};
 #pragma omp for schedule(runtime)
@@ -974,7 +1014,7 @@ static void layers_backward(const GPT2 *model) {
         sum_parts(k ? model->g.lnfb : model->g.lnfw, norm_part(a, C, k ? LNF_B : LNF_W, 0), C, a->tiles,
                   a->accumulate);
     for (int l = model->config.L - 1; l >= 0; l--) {
-        layer_backward(model, l, &s);
+        deal_backward(model, l, &s);
 #pragma omp barrier
         layer_weights_backward(model, l);
 #pragma omp single

@@ -395,8 +395,12 @@ static void linear_should_match_its_definition(void **state) {
 
     for (int tile = 0; tile < TILES; tile++) transpose_tile(in_t, in_f + tile * IC * TILE, IC, tile, TILES);
     for (int twice = 0; twice < 2; twice++) { /* written, then added to */
-        linear_backward_weight(dw, db, dout_f, in_t, IC, OC, TILES, 1, 0, CUT, twice);
-        linear_backward_weight(dw, db, dout_f, in_t, IC, OC, TILES, 1, CUT, OC - CUT, twice);
+        for (int col = 0; col < IC; col += TILE) {
+            Piece above = {0, CUT, col, min_int(TILE, IC - col)}, below = above;
+            below.row = CUT, below.rows = OC - CUT;
+            linear_backward_weight(dw, db, dout_f, in_t, IC, OC, TILES, 1, above, twice);
+            linear_backward_weight(dw, db, dout_f, in_t, IC, OC, TILES, 1, below, twice);
+        }
     }
     for (int o = 0; o < OC; o++) {
         double sum_b = 0;
@@ -416,6 +420,24 @@ static void linear_should_match_its_definition(void **state) {
         memory_free(in_f);
     memory_free(w_f), memory_free(b_f), memory_free(out), memory_free(dout_f), memory_free(din);
     memory_free(in_t), memory_free(dw);
+}
+
+static void pieces_should_cover_a_weight_once(void **state) {
+    (void)state;
+    const int sizes[][2] = {{1, 1}, {97, 64}, {128, 512}, {384, 1536}, {1152, 385}, {3072, 768}, {2001, 70}};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        const int OC = sizes[k][0], IC = sizes[k][1];
+        char *seen = calloc((size_t)OC * (size_t)IC, 1);
+        assert_non_null(seen);
+        for (int i = 0; i < piece_count(OC, IC); i++) {
+            Piece p = piece_at(i, OC, IC);
+            assert_true(p.rows > 0 && p.rows <= 192 && p.cols > 0 && p.cols <= PIECE_COLS && p.col % TILE == 0);
+            for (int r = p.row; r < p.row + p.rows; r++)
+                for (int c = p.col; c < p.col + p.cols; c++) assert_int_equal(seen[r * IC + c]++, 0);
+        }
+        assert_null(memchr(seen, 0, (size_t)OC * (size_t)IC));
+        free(seen);
+    }
 }
 
 typedef struct AttentionCase {
@@ -766,11 +788,11 @@ static void timers_should_change_no_bit_and_account_for_the_time(void **state) {
     Batch b = batch_create(3, 130, SMALL.V);
     for (int threads = 1; threads <= 3; threads += 2) {
         GPT2 model = lively_model(SMALL, 3, threads);
-        double loss = run(&model, b), all = 0;
+        double loss = run(&model, b);
         float *g = gradients_of(&model);
         GPT2Seconds spent_s[3] = {{0}};
         model.spent_s = spent_s;
-        double start = omp_get_wtime(), loss_timed = run(&model, b), wall = omp_get_wtime() - start;
+        double loss_timed = run(&model, b);
         float *g_timed = gradients_of(&model);
         assert_memory_equal(&loss, &loss_timed, sizeof loss);
         assert_memory_equal(g, g_timed, gradient_count(&model) * sizeof *g);
@@ -778,11 +800,20 @@ static void timers_should_change_no_bit_and_account_for_the_time(void **state) {
             double section = 0;
             for (int id = 0; id < threads; id++) section += spent_s[id][k];
             assert_true(section > 0);
-            all += section;
         }
-        for (int id = 0; id < threads; id++) assert_true(spent_s[id][SECTION_DX] > 0);
-        assert_true(all <= threads * wall);
-        if (threads == 1) assert_true(all >= 0.5 * wall);
+        for (int id = 0; id < threads; id++) assert_true(spent_s[id][SECTION_FORWARD] > 0);
+        bool accounted = false; /* the machine may take the core away between two sections: once it will not */
+        for (int i = 0; i < 100 && !accounted; i++) {
+            memset(spent_s, 0, sizeof spent_s);
+            double start = omp_get_wtime(), all = 0;
+            run(&model, b);
+            double wall = omp_get_wtime() - start;
+            for (int id = 0; id < threads; id++)
+                for (int k = 0; k < SECTION_COUNT; k++) all += spent_s[id][k];
+            assert_true(all <= threads * wall);
+            accounted = threads > 1 || all >= 0.5 * wall;
+        }
+        assert_true(accounted);
         memory_free(g), memory_free(g_timed);
         gpt2_free(&model);
     }
@@ -1159,6 +1190,7 @@ int main(void) {
         cmocka_unit_test(threads_should_change_no_bit),
         cmocka_unit_test(schedules_should_change_no_bit_in_twenty_repetitions),
         cmocka_unit_test(fewer_threads_than_asked_for_should_change_no_bit),
+        cmocka_unit_test(pieces_should_cover_a_weight_once),
         cmocka_unit_test(timers_should_change_no_bit_and_account_for_the_time),
         cmocka_unit_test(parts_of_a_batch_should_change_no_bit),
         cmocka_unit_test(gradients_should_accumulate_over_micro_batches),
