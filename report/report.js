@@ -869,6 +869,15 @@ function verdicts() {
       h("p", {class: "note"}, "Intervals and p are of one comparison; “p, Holm” is corrected. “Sign flips” is the exact permutation test, which takes no normal distribution for granted. “Detectable” is the true difference that such a test finds with a probability of 80 %.")));
 }
 
+function branches() {
+  if (!data.branch_tests) return null;
+  const rows = data.branches.map(({at, against_trunk: c}) => [h("th", {scope: "row"}, named(c.a)), h("td", {}, at), methods[c.b].name, number(String(c.n)), number(differenceOf(c)), number(`${signed(c.low, c.se)} to ${signed(c.high, c.se)}`),
+    number(pText(c.p_holm)), h("td", {}, verdict(c))]);
+  return section("branches", "Branches against their trunks",
+    h("p", {}, `Each run against the very run that it branched from, by seed, at every point that has runs which count. The verdict is that of a paired t-test at level ${data.level}; p is corrected by Holm’s method for all ${data.branch_tests} comparison${data.branch_tests === 1 ? "" : "s"} of this table.`),
+    table([["method"], ["at"], ["trunk"], ["pairs", 1], ["difference ± s.e.", 1], [`${Math.round(100 - 100 * data.level)} % interval`, 1], ["p, Holm", 1], ["verdict"]], rows));
+}
+
 function curves() {
   const over = (name, key, noisy, extra) => new Chart({name, over: "steps", steep: true, labels: true, text: lossText, height: 360, lines: () => linesOf(key, noisy), ...extra});
   const parts = [];
@@ -971,7 +980,7 @@ function build() {
     document.getElementById("report").append(first, h("p", {class: "lead"}, "There are no runs to show yet."));
     return;
   }
-  const parts = [first, lead(), notes(), results(), verdicts(), h("div", {class: "bar"}, controls(), legend()),
+  const parts = [first, lead(), notes(), results(), branches(), verdicts(), h("div", {class: "bar"}, controls(), legend()),
     curves(), differences(), tuning(), diagnostics(), times(), samples(), provenance(),
     h("footer", {class: "note"}, `Made by train_gpt’s compare (${data.build}). This file is complete: it loads nothing.`)];
   document.getElementById("report").append(...parts.filter(Boolean));

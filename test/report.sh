@@ -44,7 +44,9 @@ steps() { # steps LOSS SEED: 40 steps of 64 tokens and 0.25 s, evaluated every 1
 }
 
 runs=
-a_run() { # a_run METHOD OPTIMIZER SEED LOSS
+a_run() { # a_run METHOD OPTIMIZER SEED LOSS [TRUNK'S METHOD]
+    trunk=null branch_step=null
+    [ -z "${5:-}" ] || trunk="\"runs/$5/seed=$3\"" branch_step=20
     folder=study/runs/$1/seed=$3
     mkdir -p "$folder"
     echo "{\"optimizer\":{\"name\":\"$2\",\"lr\":0.01},\"train\":{\"seed\":$3},\"run\":{\"dir\":\"x\"}}" >"$folder/config.json"
@@ -54,27 +56,27 @@ a_run() { # a_run METHOD OPTIMIZER SEED LOSS
     echo '{"command":"./train_gpt <b>","cpu":"a CPU","commit":"abc123"}' >"$folder/machine.json"
     printf '{"step":%d,"tokens":64,"noise_phi":0.5,"tensors":[{"name":"h.0.weight","role":"matrix","noise_phi":0.25,"sigma":[0.001,0.1,1],"sigma_update":[0.5,0.9,1]}]}\n' \
         1 40 >"$folder/diagnostics.jsonl"
-    runs="$runs{\"dir\":\"runs/$1/seed=$3\",\"method\":\"$1\",\"phase\":\"final\",\"settings\":{\"optimizer.lr\":0.01},\"seed\":$3,\"trunk\":null,\"branch_step\":null,\"state\":\"done\",\"loss\":$4},"
+    runs="$runs{\"dir\":\"runs/$1/seed=$3\",\"method\":\"$1\",\"phase\":\"final\",\"settings\":{\"optimizer.lr\":0.01},\"seed\":$3,\"trunk\":$trunk,\"branch_step\":$branch_step,\"state\":\"done\",\"loss\":$4},"
 }
 
 tuned() { # tuned METHOD LR LOSS
     runs="$runs{\"dir\":\"runs/$1/lr=$2\",\"method\":\"$1\",\"phase\":\"tune\",\"settings\":{\"optimizer.lr\":$2},\"seed\":1,\"trunk\":null,\"branch_step\":null,\"state\":\"done\",\"loss\":$3},"
 }
 
-method() {
-    echo "{\"name\":\"$1\",\"optimizer\":\"$1\",\"trunk\":null,\"settings\":{\"optimizer.lr\":0.01},\"edge\":$2}"
+method() { # method NAME EDGE TRUNK
+    echo "{\"name\":\"$1\",\"optimizer\":\"$1\",\"trunk\":$3,\"settings\":{\"optimizer.lr\":0.01},\"edge\":$2}"
 }
 
-a_run soft softsignum 1 3.10
-a_run soft softsignum 2 3.12
-a_run soft softsignum 3 3.14
+a_run soft softsignum 1 3.10 hard
+a_run soft softsignum 2 3.12 hard
+a_run soft softsignum 3 3.14 hard
 a_run hard signum 1 3.20
 a_run hard signum 2 3.25
 a_run hard signum 3 3.30
 tuned soft 0.001 3.5
 tuned soft 0.1 3.4
 tuned hard 0.001 3.6
-echo "{\"name\":\"small\",\"baseline\":\"hard\",\"state\":\"done\",\"methods\":[$(method soft null),$(method hard '"optimizer.lr at its highest value"')],\"runs\":[${runs%,}]}" >study/index.json
+echo "{\"name\":\"small\",\"baseline\":\"hard\",\"state\":\"done\",\"methods\":[$(method soft null '"hard"'),$(method hard '"optimizer.lr at its highest value"' null)],\"runs\":[${runs%,}]}" >study/index.json
 
 # ---- what it must say ---------------------------------------------------------------------------------------------
 
@@ -100,7 +102,8 @@ says() {
 }
 check numbers_are_those_worked_out_by_hand says "22.65" ">3.1200 ± 0.012<" ">3.2500 ± 0.029<"
 check verdicts_name_test_and_correction says "paired t-test" "Holm" "−0.1300 ± 0.017 (3 pairs), p = 0.017" ">better<"
-check headings_are_there says ">Results<" ">Loss curves<" ">Differences<" ">What was tuned<" ">Diagnostics<" ">Where the time went<" \
+check branches_are_held_against_their_trunks says "for all 1 comparison of this table" ">lr=0.01<"
+check headings_are_there says ">Results<" ">Branches against their trunks<" ">Loss curves<" ">Differences<" ">What was tuned<" ">Diagnostics<" ">Where the time went<" \
     ">Samples<" ">Provenance<" ">Singular values before and after the map<"
 check edges_are_warned_of says "the chosen point lies on the edge of its grid" "on the edge: a better value may lie beyond"
 check provenance_is_told says "optimizer.name" "./train_gpt &lt;b&gt;" "commit abc123" "1 2 3"

@@ -48,15 +48,17 @@ static char index_text[1 << 14];
 
 static void add_run(const char *method, const char *phase, double lr, int seed, const char *state,
                     double loss, int last) {
-    char name[128], number[32];
+    char name[128], number[32], trunk[128] = "null,\"branch_step\":null";
     size_t n = strlen(index_text);
     snprintf(name, sizeof name, "runs/%s/lr=%g/seed=%d", method, lr, seed);
     snprintf(number, sizeof number, isnan(loss) ? "null" : "%.17g", loss);
+    if (strcmp(method, "soft") == 0) /* a branch of adamw's run with this seed */
+        snprintf(trunk, sizeof trunk, "\"runs/adamw/lr=0.1/seed=%d\",\"branch_step\":5", seed);
     snprintf(
         index_text + n, sizeof index_text - n,
         "%s{\"dir\":\"%s\",\"method\":\"%s\",\"phase\":\"%s\",\"settings\":{\"optimizer.lr\":%g},\"seed\":%d,"
-        "\"trunk\":null,\"branch_step\":null,\"state\":\"%s\",\"loss\":%s}",
-        n ? "," : "", name, method, phase, lr, seed, state, number);
+        "\"trunk\":%s,\"state\":\"%s\",\"loss\":%s}",
+        n ? "," : "", name, method, phase, lr, seed, trunk, state, number);
     const double losses[] = {5, 4 + seed, loss};
     if (!isnan(loss)) put_run(name, "adamw", seed, losses, last);
 }
@@ -126,6 +128,10 @@ static void a_study_has_its_verdicts_in_words(void **state) {
         "difference to adamw in nats a token; paired t-test by seed, two-sided; p after Holm over 1 comparison;");
     assert_line(text,
                 "exact sign-flip test as a check, before Holm (3 pairs give no less than 0.25): a 0.2500");
+    assert_line(text, "branches against the very runs that they left, by seed; p after Holm over 1 comparison");
+    assert_line(
+        text,
+        "  a soft    lr=0.2      3    -0.20000  [-0.44841, +0.04841]   0.0742  not distinguishable");
     assert_line(text, "note: adamw diverged on 1 of 4 seeds, which no mean or pair has: that flatters it");
     assert_line(text, "note: late: no point of its grid is chosen yet");
     assert_null(strstr(text, "late: 0 seeds"));

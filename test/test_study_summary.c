@@ -24,17 +24,24 @@ static void begin_index(void) {
     run_number = 0;
 }
 
-/* loss "diverged", "waiting", ... or a number. */
-static void add_run(const char *method, const char *phase, const char *settings, int seed,
-                    const char *loss) {
+/* trunk: the number of the run that it branches from, or -1. loss: "diverged", "waiting", ... or a number. */
+static void add_branch(const char *method, const char *phase, const char *settings, int seed, int trunk,
+                       const char *loss) {
+    char from[64] = "\"trunk\":null,\"branch_step\":null";
+    if (trunk >= 0) snprintf(from, sizeof from, "\"trunk\":\"runs/%d\",\"branch_step\":7", trunk);
     bool done = strchr("0123456789", *loss) != NULL;
     size_t n = strlen(runs_text);
     snprintf(
         runs_text + n, sizeof runs_text - n,
-        "%s{\"dir\":\"runs/%d\",\"method\":\"%s\",\"phase\":\"%s\",\"settings\":{%s},\"seed\":%d,\"trunk\":null,"
-        "\"branch_step\":null,\"state\":\"%s\",\"loss\":%s}",
-        n ? "," : "", run_number++, method, phase, settings, seed, done ? "done" : loss,
+        "%s{\"dir\":\"runs/%d\",\"method\":\"%s\",\"phase\":\"%s\",\"settings\":{%s},\"seed\":%d,%s,"
+        "\"state\":\"%s\",\"loss\":%s}",
+        n ? "," : "", run_number++, method, phase, settings, seed, from, done ? "done" : loss,
         done ? loss : "null");
+}
+
+static void add_run(const char *method, const char *phase, const char *settings, int seed,
+                    const char *loss) {
+    add_branch(method, phase, settings, seed, -1, loss);
 }
 
 static StudyIndex read_index(const char *baseline, const char *methods) {
@@ -51,8 +58,9 @@ static StudyIndex read_index(const char *baseline, const char *methods) {
     return index;
 }
 
-#define METHOD(name, settings)                                                                             \
-    "{\"name\":\"" name "\",\"optimizer\":\"adamw\",\"trunk\":null,\"settings\":" settings ",\"edge\":null}"
+#define BRANCH(name, trunk, settings)                                                                      \
+    "{\"name\":\"" name "\",\"optimizer\":\"adamw\",\"trunk\":" trunk ",\"settings\":" settings ",\"edge\":null}"
+#define METHOD(name, settings) BRANCH(name, "null", settings)
 
 static StudySummary summarize(const StudyIndex *index, const char *baseline) {
     StudySummary s;
@@ -139,6 +147,39 @@ static void another_baseline_can_be_chosen(void **state) {
     study_summary_free(&s);
     assert_false(study_summary_make(&s, &index, "d", 0.05, &err));
     assert_int_equal(err.code, ERR_CONFIG);
+    study_index_free(&index);
+}
+
+/* At "a": 0.5, branches are 0.125, 0.25 and 0.375 below the runs that they left; at 0.75 only seed 1 has ended, and a tuning
+ * run counts nowhere. t = -0.25 / (0.125 / sqrt 3) = -2 sqrt 3, p = 0.07417990022744847 (SciPy). */
+static void branches_are_paired_with_the_very_runs_that_they_left(void **state) {
+    (void)state;
+    begin_index();
+    for (int seed = 1; seed <= 3; seed++)
+        add_run("hard", "final", "\"lr\":1", seed, seed == 1 ? "3.0" : seed == 2 ? "3.5" : "4.0");
+    add_run("hard", "tune", "\"lr\":2", 1, "9.0"); /* another run of the trunk's method and seed */
+    add_branch("soft", "final", "\"lr\":1,\"a\":0.5", 1, 0, "2.875");
+    add_branch("soft", "final", "\"lr\":1,\"a\":0.5", 3, 2, "3.625");
+    add_branch("soft", "final", "\"lr\":1,\"a\":0.5", 2, 1, "3.25");
+    add_branch("soft", "final", "\"lr\":1,\"a\":0.75", 1, 0, "3.5");
+    add_branch("soft", "final", "\"lr\":1,\"a\":0.75", 2, 1, "diverged");
+    add_branch("soft", "tune", "\"lr\":1,\"a\":0.9", 1, 0, "1.0");
+    StudyIndex index =
+        read_index("hard", METHOD("hard", "{\"lr\":1}") "," BRANCH("soft", "\"hard\"", "{\"lr\":1,\"a\":0.5}"));
+    StudySummary s = summarize(&index, NULL);
+    const StudyResult *soft = &s.methods[1];
+    assert_int_equal(s.methods[0].branch_count, 0);
+    assert_int_equal(soft->branch_count, 2);
+    assert_int_equal(s.branch_tests, 1);
+    const StudyComparison *all = &soft->branches[0].against_trunk, *one = &soft->branches[1].against_trunk;
+    assert_int_equal(all->test.n, 3);
+    assert_close(all->test.mean, -0.25, 1e-15);
+    assert_close(all->p_holm, 0.07417990022744847, 1e-12);
+    assert_int_equal(all->verdict, VERDICT_NOT_DISTINGUISHABLE);
+    assert_int_equal(one->test.n, 1);
+    assert_close(one->test.mean, 0.5, 1e-15);
+    assert_int_equal(one->verdict, VERDICT_TOO_FEW);
+    study_summary_free(&s);
     study_index_free(&index);
 }
 
@@ -257,6 +298,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(pairs_are_one_family_and_mirror_each_other, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(another_baseline_can_be_chosen, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(only_seeds_that_both_have_are_pairs, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(branches_are_paired_with_the_very_runs_that_they_left, make_dir,
+                                        remove_dir),
         cmocka_unit_test_setup_teardown(curves_follow_each_tuned_key_on_the_tuning_seeds, make_dir,
                                         remove_dir),
         cmocka_unit_test_setup_teardown(a_point_is_the_mean_of_its_tuning_seeds_unless_one_diverged,

@@ -1,7 +1,7 @@
 /* report.c: see report.h. What the page is given:
  *
- *     title, level, baseline (a method), notes, methods (the best first), runs, pairs, differences, settings,
- *     machines
+ *     title, level, baseline (a method), notes, methods (the best first), runs, pairs, branches, differences,
+ *     settings, machines
  *
  * Curves are objects {"step", "y", "se", "low", "high"} of arrays, as in curve.h; a run's "clock" says what its steps
  * are in tokens and seconds. */
@@ -485,6 +485,27 @@ static void put_pairs(Report *r) {
     json_out_close(&r->out, ']');
 }
 
+/* Points of methods that branch off, against the runs that they left; `b` is the trunk's method. */
+static void put_branches(Report *r) {
+    const StudySummary *s = r->source->summary;
+    char settings[512];
+    json_out_number(&r->out, "branch_tests", s->branch_tests, 9);
+    json_out_open(&r->out, "branches", '[');
+    for (int i = 0; i < s->count; i++) {
+        const StudyResult *m = result_at(r, i);
+        const StudyMethod *trunk = study_index_method(r->source->index, m->method->trunk);
+        for (int k = 0; k < m->branch_count; k++) {
+            const StudyBranch *branch = &m->branches[k];
+            json_out_open(&r->out, NULL, '{');
+            json_out_text(&r->out, "at", study_settings_text(branch->settings, settings, sizeof settings));
+            put_comparison(&r->out, "against_trunk", i, r->position[trunk - r->source->index->methods],
+                           &branch->against_trunk);
+            json_out_close(&r->out, '}');
+        }
+    }
+    json_out_close(&r->out, ']');
+}
+
 /* Keeps the curves of seeds that both have. Returns their number. */
 static int pair_up(Seeds *s, int na, int nb) {
     int n = 0;
@@ -673,6 +694,7 @@ static bool put_all(Report *r) {
     put_notes(r);
     bool ok = put_methods(r) && put_runs(r);
     put_pairs(r);
+    put_branches(r);
     ok = ok && put_differences(r) && put_settings(r);
     json_out_close(&r->out, '}');
     return ok;

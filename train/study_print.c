@@ -131,13 +131,8 @@ static void print_head(const View *v) {
     fprintf(v->out, ")%s\n\n", v->index.done ? "" : "; it has not ended");
 }
 
-static void print_comparison(const View *v, const StudyResult *m) {
+static void print_comparison(const View *v, const StudyComparison *c) {
     char mean[32], low[32], high[32], interval[80] = "-", p[32];
-    const StudyComparison *c = &m->against_baseline;
-    if (m == &v->s.methods[v->s.baseline]) {
-        fprintf(v->out, "  %10s", "baseline");
-        return;
-    }
     if (isfinite(c->test.low))
         snprintf(interval, sizeof interval, "[%s, %s]", number(low, "%+.5f", c->test.low),
                  number(high, "%+.5f", c->test.high));
@@ -155,7 +150,8 @@ static void print_verdicts(const View *v) {
         print_name(v, i);
         fprintf(v->out, "  %5d  %8s %s %-7s", m->loss.n, number(mean, "%.5f", m->loss.mean), plus_minus(v),
                 number(se, "%.5f", m->loss.se));
-        print_comparison(v, m);
+        if (m == &v->s.methods[v->s.baseline]) fprintf(v->out, "  %10s", "baseline");
+        else print_comparison(v, &m->against_baseline);
         putc('\n', v->out);
     }
 }
@@ -216,6 +212,41 @@ static void note_method(const View *v, const StudyResult *m) {
     if (m != base && m->loss.n && m->against_baseline.test.n < most)
         fprintf(v->out, "note: %s: %d seeds, %s: %d, both: %d; only these are pairs\n", name, m->loss.n,
                 base->method->name, base->loss.n, m->against_baseline.test.n);
+}
+
+/* ----------------------------------------------------------------------------------------------------- branches */
+
+/* Columns of the longest point of a branch. */
+static int branch_columns(const View *v) {
+    char settings[512];
+    int columns = 2;
+    for (int i = 0; i < v->s.count; i++)
+        for (int k = 0; k < v->s.methods[i].branch_count; k++) {
+            int n = (int)strlen(
+                study_settings_text(v->s.methods[i].branches[k].settings, settings, sizeof settings));
+            if (n > columns) columns = n;
+        }
+    return columns;
+}
+
+static void print_branches(const View *v) {
+    char settings[512];
+    int columns = branch_columns(v);
+    fprintf(v->out,
+            "\nbranches against the very runs that they left, by seed; p after Holm over %d comparison%s\n"
+            "    %-*s  %-*s  pairs  difference  95 %% interval         p (Holm)  verdict\n",
+            v->s.branch_tests, v->s.branch_tests == 1 ? "" : "s", v->names, "method", columns, "at");
+    for (int i = 0; i < v->s.count; i++) {
+        const StudyResult *m = &v->s.methods[v->s.order[i]];
+        for (int k = 0; k < m->branch_count; k++) {
+            const StudyBranch *b = &m->branches[k];
+            print_name(v, i);
+            fprintf(v->out, "  %-*s  %5d", columns,
+                    study_settings_text(b->settings, settings, sizeof settings), b->against_trunk.test.n);
+            print_comparison(v, &b->against_trunk);
+            putc('\n', v->out);
+        }
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------- every pair */
@@ -430,6 +461,7 @@ bool study_print(FILE *out, const StudyPrint *what, Error *err) {
         print_verdicts(&v);
         print_method_of_test(&v);
         for (int i = 0; i < v.s.count; i++) note_method(&v, &v.s.methods[v.s.order[i]]);
+        if (v.s.branch_tests) print_branches(&v);
         print_pairs(&v);
         print_tuning(&v);
         print_costs(&v);

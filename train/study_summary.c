@@ -273,6 +273,67 @@ static bool compare_all(StudySummary *s) {
     return ok;
 }
 
+/* ---------------------------------------------------------------------------------------------------- branches */
+
+static const StudyRun *run_in(const StudyIndex *index, const char *dir) {
+    for (int i = 0; i < index->run_count; i++)
+        if (strcmp(index->runs[i].dir, dir) == 0) return &index->runs[i];
+    return NULL;
+}
+
+static bool has_branch(const StudyResult *m, const cJSON *settings) {
+    for (int i = 0; i < m->branch_count; i++)
+        if (cJSON_Compare(m->branches[i].settings, settings, true)) return true;
+    return false;
+}
+
+/* The runs at one point, and the runs that these branched from. */
+static bool add_branch(StudyResult *m, const StudyIndex *index, const cJSON *settings, double level) {
+    double *a = malloc(2 * (size_t)index->run_count * sizeof *a), *b = a + index->run_count;
+    StudyBranch *more = realloc(m->branches, ((size_t)m->branch_count + 1) * sizeof *more);
+    if (more) m->branches = more;
+    int n = 0;
+    for (int i = 0; a && i < index->run_count; i++) {
+        const StudyRun *run = &index->runs[i], *trunk = run_in(index, run->trunk);
+        if (!is_of(run, m) || run->phase != STUDY_FINAL || run->state != STUDY_DONE || !trunk ||
+            trunk->state != STUDY_DONE || !cJSON_Compare(run->settings, settings, true))
+            continue;
+        a[n] = run->loss, b[n++] = trunk->loss;
+    }
+    bool ok = a && more;
+    if (ok && n)
+        m->branches[m->branch_count++] =
+            (StudyBranch){settings, {stats_paired(a, b, n, level), NAN, VERDICT_IDENTICAL, NAN}};
+    free(a);
+    return ok;
+}
+
+static bool make_branches(StudyResult *m, const StudyIndex *index, double level) {
+    bool ok = true;
+    for (int i = 0; ok && *m->method->trunk && i < index->run_count; i++) {
+        const StudyRun *run = &index->runs[i];
+        if (is_of(run, m) && run->phase == STUDY_FINAL && !has_branch(m, run->settings))
+            ok = add_branch(m, index, run->settings, level);
+    }
+    return ok;
+}
+
+static bool judge_branches(StudySummary *s) {
+    int count = 0;
+    for (int i = 0; i < s->count; i++) count += s->methods[i].branch_count;
+    StudyComparison **family = malloc(((size_t)count + 1) * sizeof(StudyComparison *));
+    double *p = malloc(((size_t)count + 1) * sizeof *p);
+    bool ok = family && p;
+    count = 0;
+    for (int i = 0; ok && i < s->count; i++)
+        for (int k = 0; k < s->methods[i].branch_count; k++)
+            family[count++] = &s->methods[i].branches[k].against_trunk;
+    if (ok) s->branch_tests = judge(family, p, count, s->level);
+    free(family);
+    free(p);
+    return ok;
+}
+
 /* ----------------------------------------------------------------------------------------------------- the whole */
 
 /* Insertion sort: equals stay in the index's order. */
@@ -295,10 +356,11 @@ static bool fill(StudySummary *s, const StudyIndex *index) {
     for (s->count = 0; s->count < index->method_count; s->count++) {
         StudyResult *m = &s->methods[s->count];
         m->method = &index->methods[s->count];
-        if (!gather_runs(m, index) || !make_curves(m, index)) return false;
+        if (!gather_runs(m, index) || !make_curves(m, index) || !make_branches(m, index, s->level))
+            return false;
     }
     sort_methods(s);
-    return compare_all(s);
+    return compare_all(s) && judge_branches(s);
 }
 
 bool study_summary_make(StudySummary *s, const StudyIndex *index, const char *baseline, double level,
@@ -317,6 +379,7 @@ void study_summary_free(StudySummary *s) {
         StudyResult *m = &s->methods[i];
         for (int k = 0; k < m->curve_count; k++) free(m->curves[k].points);
         free(m->curves);
+        free(m->branches);
         free(m->done);
     }
     free(s->methods);

@@ -48,6 +48,12 @@ typedef struct StudyCurve {
     bool on_edge;       /* the best is the lowest or highest number that was tried */
 } StudyCurve;
 
+/* One point of a method that branches off another: its runs against the very runs that they left. */
+typedef struct StudyBranch {
+    const struct cJSON *settings; /* the point */
+    StudyComparison against_trunk; /* family: all branches of all methods */
+} StudyBranch;
+
 typedef struct StudyResult {
     const StudyMethod *method;        /* in the index */
     int runs, diverged, failed, open; /* final runs at the chosen point; open: waiting or running */
@@ -57,6 +63,8 @@ typedef struct StudyResult {
     StudyComparison against_baseline; /* family: every method against the baseline; itself: no test */
     StudyCurve *curves;
     int curve_count;
+    StudyBranch *branches; /* points with final runs, in the index's order; none without a trunk */
+    int branch_count;
 } StudyResult;
 
 /* Is the run of phase "final", of this method, at its chosen point? */
@@ -69,7 +77,7 @@ typedef struct StudySummary {
     int count;
     int *order;                     /* methods by mean loss, those without one last */
     StudyComparison *pairs;         /* pairs[a * count + b]: a against b; family: every pair of methods */
-    int baseline_tests, pair_tests; /* comparisons in each family */
+    int baseline_tests, pair_tests, branch_tests; /* comparisons in each family */
 } StudySummary;
 
 /* baseline: NULL for the index's own. ERR_CONFIG when it is no method, ERR_IO when memory runs out. Points into the index,
