@@ -45,6 +45,26 @@ char *file_read(const char *path, size_t max_bytes, size_t *length, Error *err) 
     return bytes;
 }
 
+static bool make_folder(const char *path) {
+    return mkdir(path, 0777) == 0 || errno == EEXIST;
+}
+
+bool file_make_folders(const char *path, const char *hint, Error *err) {
+    char name[PATH_MAX];
+    struct stat info;
+    bool ok = snprintf(name, sizeof name, "%s", path) < (int)sizeof name;
+    if (!ok) errno = ENAMETOOLONG;
+    for (char *slash = strchr(name + (*name == '/'), '/'); ok && slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        ok = make_folder(name);
+        if (ok) *slash = '/'; /* or else the message names the folder that failed */
+    }
+    ok = ok && make_folder(name) && stat(name, &info) == 0;
+    if (ok && S_ISDIR(info.st_mode)) return true;
+    if (ok) errno = ENOTDIR;
+    return error_set(err, ERR_IO, "%s: cannot be created: %s%s", name, strerror(errno), hint);
+}
+
 static const char *temporary_name(const char *path, char name[PATH_MAX]) {
     int n = snprintf(name, PATH_MAX, "%s.tmp", path);
     return n < PATH_MAX ? name : NULL;

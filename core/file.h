@@ -15,6 +15,10 @@
  * file is missing, not a regular file or too large, ERR_IO when it cannot be read. */
 char *file_read(const char *path, size_t max_bytes, size_t *length, Error *err);
 
+/* Makes the folder `path` and those on the way to it, where they are missing. ERR_IO: "PATH: cannot be created: WHY" and
+ * `hint`, which says what to do about it. */
+bool file_make_folders(const char *path, const char *hint, Error *err);
+
 /* Opens path.tmp for writing; NULL with ERR_IO. */
 FILE *file_create(const char *path, Error *err);
 

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Text is encoded in chunks of about this size: bounds memory, whatever the size of a document. */
@@ -138,21 +137,9 @@ static bool encode_split(Encoder *e, Corpus *c, bool val, ShardWriter *w, int64_
 
 /* --- the folder --- */
 
-static bool make_folders(const char *path, Error *err) {
-    char name[PATH_MAX];
-    if (snprintf(name, sizeof name, "%s", path) >= (int)sizeof name || *path == 0)
-        return error_set(err, ERR_CONFIG, "--out %.80s: not a name for a folder", path);
-    for (char *slash = name + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
-        *slash = 0;
-        mkdir(name, 0777); /* whether it worked shows at the end */
-    }
-    if (mkdir(name, 0777) == 0 || errno == EEXIST) return true;
-    return error_set(err, ERR_IO, "%s: this folder cannot be made: %s", path, strerror(errno));
-}
-
 /* A descriptor that holds the folder's lock, or -1. */
 static int lock_folder(const char *path, Error *err) {
-    if (!make_folders(path, err)) return -1;
+    if (!file_make_folders(path, "; set --out to a folder that can", err)) return -1;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || access(path, W_OK | X_OK) != 0) {
         error_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));

@@ -160,27 +160,6 @@ static bool open_append(const RunLog *log, const char *name, int *fd, Error *err
 /* -------------------------------------------------------------------------------------------------
  * directory */
 
-static bool fail_dir(Error *err, const char *path) {
-    return error_set(err, ERR_IO, "%s: cannot be created: %s; set run.dir to a folder that can", path,
-                     strerror(errno));
-}
-
-/* mkdir -p */
-static bool make_dirs(const char *dir, Error *err) {
-    char path[1024];
-    snprintf(path, sizeof path, "%s", dir);
-    for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = '\0';
-        if (mkdir(path, 0777) != 0 && errno != EEXIST) return fail_dir(err, path);
-        *slash = '/';
-    }
-    struct stat info;
-    if (mkdir(path, 0777) != 0 && errno != EEXIST) return fail_dir(err, path);
-    if (stat(path, &info) != 0) return fail(err, path, "be used");
-    if (S_ISDIR(info.st_mode)) return true;
-    return error_set(err, ERR_IO, "%s: is there, and is no directory; set run.dir", path);
-}
-
 /* Is the file we hold the lock of still <dir>/lock, or has its directory been moved since we opened it? */
 static bool lock_is_current(const char *path, int fd) {
     struct stat held, there;
@@ -193,7 +172,7 @@ static bool lock_dir(RunLog *log, Error *err) {
     char path[1152];
     snprintf(path, sizeof path, "%s/lock", log->dir);
     for (int tries = 0; tries < 100; tries++) {
-        if (!make_dirs(log->dir, err)) return false;
+        if (!file_make_folders(log->dir, "; set run.dir to a folder that can", err)) return false;
         log->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (log->lock_fd < 0) {
             if (errno == ENOENT) continue;

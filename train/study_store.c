@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,16 +19,11 @@ static bool fail(Error *err, const char *path, const char *what) {
     return error_set(err, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
 }
 
-/* All folders on the way to a file. */
+/* The folders on the way to a file. */
 static bool make_parents(const char *path, Error *err) {
     char folder[STUDY_PATH_MAX];
-    snprintf(folder, sizeof folder, "%s", path);
-    for (char *slash = folder + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = '\0';
-        if (mkdir(folder, 0777) != 0 && errno != EEXIST) return fail(err, folder, "be created");
-        *slash = '/';
-    }
-    return true;
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    return file_make_folders(folder, "; set dir to a folder that can", err);
 }
 
 static bool write_text(const char *path, const char *text, Error *err) {
