@@ -29,8 +29,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define DRY_RUN_S 1.0 /* so long --dry-run measures steps, and at least one */
+
 /* Keep random numbers of different use apart. */
-#define DRY_RUN_S     1.0 /* so long --dry-run measures steps, and at least one */
 #define SAMPLE_STREAM 0x73616d706c65u
 #define NOISE_STREAM  0x6e6f697365u
 
@@ -587,6 +588,15 @@ static int64_t find_way_back(const Session *s) {
     return found;
 }
 
+/* Checkpoints behind `step`, of the way that is left: their names will be needed. */
+static void remove_later(const Session *s, int64_t step) {
+    Error none;
+    int count;
+    int64_t *steps = checkpoint_list(s->checkpoints.dir, &count, &none);
+    for (int i = 0; i < count && steps[i] > step; i++) checkpoint_remove(s->checkpoints.dir, steps[i]);
+    free(steps);
+}
+
 /* After numbers that are not finite, if train.max_rollbacks allows it: back to a checkpoint, and on from
  * there with the data that follows what was read. A run that is killed then goes through the same again,
  * and comes to the same end. */
@@ -602,6 +612,7 @@ static bool roll_back(Session *s, Error *err) {
                   err->text, (long long)step, (long long)rollbacks, (long long)most);
     checkpoint_path(s->checkpoints.dir, step, path, sizeof path);
     if (!load_checkpoint(s, path, err)) return false;
+    remove_later(s, step);
     s->checkpoints.step = s->checkpoints.saved_step = step;
     s->at.rollbacks = rollbacks;
     s->at.line.rollbacks = (double)rollbacks;
@@ -854,7 +865,7 @@ static bool run(Session *s, Error *err) {
 
 static void session_free(Session *s) {
     checkpoint_close(&s->checkpoints); /* it uses the log */
-    runlog_close(&s->log);
+    if (*s->log.dir) runlog_close(&s->log); /* or else none was opened, and its descriptors are 0 */
     tokenizer_free(s->tokenizer);
     diagnostics_free(&s->diagnostics);
     optim_free(&s->optim);

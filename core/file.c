@@ -53,7 +53,7 @@ bool file_make_folders(const char *path, const char *hint, Error *err) {
     char name[PATH_MAX];
     struct stat info;
     bool ok = snprintf(name, sizeof name, "%s", path) < (int)sizeof name;
-    if (!ok) errno = ENAMETOOLONG;
+    if (!ok) return error_set(err, ERR_IO, "%.80s...: too long a name%s", path, hint);
     for (char *slash = strchr(name + (*name == '/'), '/'); ok && slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         ok = make_folder(name);

@@ -1,6 +1,7 @@
-/* gemm.c: see gemm.h. One kernel, two loops of blocking around it. */
+/* gemm.c: see gemm.h. One kernel; sweep takes a block of A through all panels, gemm_panels walks the blocks. */
 #include "core/gemm.h"
 
+#include <stdint.h>
 #include <string.h>
 
 /* Registers: ROWS * VECTORS sums plus VECTORS of B must fit the file (32 with AVX-512 and NEON, 16 with
@@ -22,8 +23,8 @@
 #define ROWS 6
 #define LINE 16 /* floats of a cache line */
 
-/* A block of A is used for every panel while it lies in L2; of each panel, the part of the block's depth is used for
- * every 6 of its rows. The block's long side lies along memory, so that a page is used whole while the TLB knows it
+/* A block of A is used for every panel while it lies in L2; the part of a panel that is as deep as the block is read once
+ * for every 6 rows of the block. The block's long side lies along memory, so that a page is used whole while the TLB knows it
  * (pages count as 4 KB: on virtual machines the host's do, whatever the guest has asked for).
  *
  *     A read by rows            A read by columns         in 1 MB of L2
@@ -58,12 +59,15 @@ static inline void store(float *p, Vector v) {
     memcpy(p, &v, sizeof v);
 }
 
-/* A block of A: see GemmA. `whole`: it is not cut in segments. */
-typedef struct Block {
-    const float *p;
-    size_t row, depth, segment;
-    bool whole;
-} Block;
+/* Is A's depth without cuts? */
+static inline bool is_whole(GemmA A) {
+    return A.segment == GEMM_NR * A.depth;
+}
+
+/* May lie behind its array: only to be prefetched. */
+static inline const float *beyond(const float *p, size_t n) {
+    return (const float *)((uintptr_t)p + n * sizeof *p);
+}
 
 /* sum (rows, VECTORS * LANES) += a column of A times a row of B. */
 static inline __attribute__((always_inline)) void multiply_add(Vector sum[ROWS][VECTORS], int rows,
@@ -77,7 +81,7 @@ static inline __attribute__((always_inline)) void multiply_add(Vector sum[ROWS][
 /* C (rows, VECTORS * LANES) = A B + beta C + bias for `segments` segments of depth 64, or, with 1, one of any depth; the
  * last one is `last` deep. `rows` and one of A's strides are constants at every call, so that the compiler keeps `sum`
  * in registers and unrolls. */
-static inline __attribute__((always_inline)) void kernel_step(int rows, int segments, int last, Block A,
+static inline __attribute__((always_inline)) void kernel_step(int rows, int segments, int last, GemmA A,
                                                               const float *restrict B, float beta,
                                                               const float *bias, float *restrict C,
                                                               size_t ldc) {
@@ -88,13 +92,13 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
             if (beta != 0) sum[i][v] = beta * load(C + (size_t)i * ldc + v * LANES);
             if (bias) sum[i][v] += bias[i];
         }
-    const float *next = C + (size_t)rows * ldc; /* rows of C of the next step: one for every 4 k at first */
+    const float *next = beyond(C, (size_t)rows * ldc); /* rows of C of the next step: one for every 4 k at first */
     int s = 0;
     do {
         const float *a = A.p + (size_t)s * A.segment;
         int deep = s == segments - 1 ? last : GEMM_NR, k = 0;
-        for (; s == 0 && k < 4 * rows && k + 4 <= deep; k += 4, next += ldc) {
-            for (int v = 0; v < VECTORS; v++) __builtin_prefetch(next + v * LANES, 1);
+        for (; s == 0 && k < 4 * rows && k + 4 <= deep; k += 4, next = beyond(next, ldc)) {
+            for (int v = 0; v < VECTORS; v++) __builtin_prefetch(beyond(next, (size_t)v * LANES), 1);
             for (int u = 0; u < 4; u++, a += A.depth, B += GEMM_NR) multiply_add(sum, rows, a, A.row, B);
         }
 #pragma GCC unroll 2 /* on a core that another thread shares, the loop's own instructions cost 5 % */
@@ -105,21 +109,21 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
 }
 
 /* The same for all 64 columns of a panel, for either order of A's strides. */
-static inline __attribute__((always_inline)) void kernel_rows(int rows, int depth, Block A, const float *B,
+static inline __attribute__((always_inline)) void kernel_rows(int rows, int depth, GemmA A, const float *B,
                                                               float beta, const float *bias, float *C,
                                                               size_t ldc) {
-    int segments = A.whole ? 1 : (depth + GEMM_NR - 1) / GEMM_NR, last = depth - (segments - 1) * GEMM_NR;
+    int segments = is_whole(A) ? 1 : (depth + GEMM_NR - 1) / GEMM_NR, last = depth - (segments - 1) * GEMM_NR;
     for (int j = 0; j < GEMM_NR; j += VECTORS * LANES) {
         if (A.row == 1)
-            kernel_step(rows, 1, depth, (Block){A.p, 1, A.depth, 0, true}, B + j, beta, bias, C + j, ldc);
+            kernel_step(rows, 1, depth, (GemmA){A.p, 1, A.depth, 0}, B + j, beta, bias, C + j, ldc);
         else
-            kernel_step(rows, segments, last, (Block){A.p, A.row, 1, A.segment, A.whole}, B + j, beta, bias,
+            kernel_step(rows, segments, last, (GemmA){A.p, A.row, 1, A.segment}, B + j, beta, bias,
                         C + j, ldc);
     }
 }
 
 /* 1 to ROWS rows of A against one panel. */
-static void kernel(int rows, int depth, Block A, const float *B, float beta, const float *bias, float *C,
+static void kernel(int rows, int depth, GemmA A, const float *B, float beta, const float *bias, float *C,
                    size_t ldc) {
     switch (rows) {
     case 1: kernel_rows(1, depth, A, B, beta, bias, C, ldc); return;
@@ -132,7 +136,7 @@ static void kernel(int rows, int depth, Block A, const float *B, float beta, con
 }
 
 /* The same where fewer than 64 columns of C exist: by way of a copy. */
-static void kernel_narrow(int rows, int depth, Block A, const float *B, float beta, const float *bias,
+static void kernel_narrow(int rows, int depth, GemmA A, const float *B, float beta, const float *bias,
                           float *C, size_t ldc, int columns) {
     float edge[ROWS * GEMM_NR] = {0};
     for (int i = 0; i < rows && beta != 0; i++)
@@ -174,14 +178,16 @@ typedef struct Ahead {
 static Ahead ahead_of(GemmA A, int rows, int depth) {
     if (A.row == 1) return (Ahead){A.p, A.depth, depth, rows, 0};
     if (A.segment == GEMM_NR) return (Ahead){A.p, A.row, rows, depth, 0};
-    return (Ahead){A.p, A.segment, (depth + GEMM_NR - 1) / GEMM_NR, rows * GEMM_NR, 0}; /* rows lie together */
+    return (Ahead){A.p, A.segment, (depth + GEMM_NR - 1) / GEMM_NR, rows * GEMM_NR, 0}; /* rows 64 apart */
 }
 
 static inline void fetch(Ahead *next, int lines) {
     for (; lines > 0 && next->runs > 0; lines--) {
         __builtin_prefetch(next->p + next->at, 0, 2);
         next->at += LINE;
-        if (next->at >= next->floats) next->at = 0, next->p += next->apart, next->runs--;
+        if (next->at < next->floats) continue;
+        next->at = 0;
+        if (--next->runs > 0) next->p += next->apart;
     }
 }
 
@@ -203,7 +209,7 @@ typedef struct Place {
 
 /* A block times every panel, while what the block behind it needs is fetched: `a_next` of A, B's depths from next.k0 on.
  * The block's row i lies in slab i / slab_rows; slabs are SLAB_FLOATS apart. */
-static void sweep(const Product *p, Block block, int slab_rows, Place at, Place next, Ahead a_next) {
+static void sweep(const Product *p, GemmA block, int slab_rows, Place at, Place next, Ahead a_next) {
     float beta = at.k0 == 0 ? p->beta : 1;
     const float *bias = at.k0 == 0 && p->bias ? p->bias + at.m0 : NULL;
     int steps = (at.rows + ROWS - 1) / ROWS;
@@ -217,7 +223,7 @@ static void sweep(const Product *p, Block block, int slab_rows, Place at, Place 
                         (last ? next.depth : at.depth) * GEMM_NR, 0};
         int b_lines = b_next.floats / LINE / steps + 1;
         for (int i = 0; i < at.rows; i += ROWS) {
-            Block a = block;
+            GemmA a = block;
             a.p += (size_t)(i / slab_rows) * SLAB_FLOATS + (size_t)(i % slab_rows) * a.row;
             float *c = C + (size_t)i * p->ldc;
             const float *bias_i = bias ? bias + i : NULL;
@@ -234,7 +240,7 @@ void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float b
                  float *C, size_t ldc, size_t c_stride, int panels, int columns) {
     static _Thread_local float copy[COLS_BLOCK / SLAB * SLAB_FLOATS] __attribute__((aligned(64)));
     const Product p = {B, b_stride, beta, bias, C, ldc, c_stride, panels, columns};
-    bool copied = A.row == 1 && A.depth > GEMM_NR;
+    bool copied = A.row == 1 && (A.depth > GEMM_NR || !is_whole(A));
     int block = copied ? COLS_BLOCK : ROWS_BLOCK, deep = copied ? COLS_DEPTH : ROWS_DEPTH;
     Place at = {0, min_int(block, M), 0, min_int(deep, K)};
     while (at.rows > 0) {
@@ -248,11 +254,8 @@ void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float b
         else next.depth = 0;
         if (copied) {
             copy_columns(copy, a, at.rows, at.depth);
-            sweep(&p, (Block){copy, 1, SLAB, 0, true}, SLAB, at, next, ahead);
-        } else {
-            bool whole = A.segment == GEMM_NR * A.depth;
-            sweep(&p, (Block){a.p, A.row, A.depth, A.segment, whole}, block, at, next, ahead);
-        }
+            sweep(&p, gemm_columns(copy, SLAB), SLAB, at, next, ahead);
+        } else sweep(&p, a, block, at, next, ahead);
         at = next;
     }
 }

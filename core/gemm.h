@@ -23,7 +23,7 @@
 
 /* A matrix read by rows i and depth k: element (i, k) is
  *     p[i * row + (k / 64) * segment + (k % 64) * depth]
- * A plain row-major matrix is gemm_rows(p, ld), its transpose gemm_columns(p, ld); with `segment` the depth
+ * One of the two strides is 1. A plain row-major matrix is gemm_rows(p, ld), its transpose gemm_columns(p, ld); with `segment` the depth
  * can run through tiles that do not follow each other. */
 typedef struct GemmA {
     const float *p;
@@ -40,8 +40,8 @@ static inline GemmA gemm_columns(const float *p, size_t ld) {
 /* Products with B and C in panels: for each of `panels` panels j
  *     C_j (M, 64) = A (M, K) B_j (K, 64) + beta C_j + bias
  * B_j lies at B + j * b_stride, C_j at C + j * c_stride with rows ldc apart; only `columns` columns of C in
- * all are touched (columns <= 64 * panels; B is read whole and must be finite). beta = 0 overwrites even
- * NaN. */
+ * all are touched (64 * (panels - 1) < columns <= 64 * panels; K >= 1; B is read whole and must be finite).
+ * beta = 0 overwrites even NaN. */
 void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, const float *bias,
                  float *C, size_t ldc, size_t c_stride, int panels, int columns);
 

@@ -2,13 +2,13 @@
  * passes over the network.
  *
  * A *tile* is 64 tokens of one sequence side by side: activations of F features are stored as (F, TILE), features
- * down, tokens across, one tile after the other. That is the panel gemm.h multiplies weights with, so
- * activations are never packed; every loop's inner dimension is the 64 tokens, so LayerNorm, softmax and the loss need no sums across
- * vector lanes; and a tile belongs to one thread, so no result depends on the number of threads. A sequence's last
- * tile may be partly empty: its empty lanes compute on zeros, and get no gradient.
+ * down, tokens across, one tile after the other. That is the panel gemm.h multiplies weights with, so activations are
+ * never packed; every loop's inner dimension is the 64 tokens, so LayerNorm, softmax and the loss need no sums across
+ * vector lanes. A sequence's last tile may be partly empty: its empty lanes compute on zeros, and get no gradient.
+ * Whichever thread computes a number, it is one sum in one order: results do not depend on how many threads there are.
  *
  * No (T, T) matrix is kept. Attention stores a log-sum-exp for each query and recomputes scores in backward
- * (Dao et al. 2022, arXiv 2205.14135); logits live a few tiles at a time (head_chunk).
+ * (Dao et al. 2022, arXiv 2205.14135); logits live a few tiles at a time (head).
  */
 #include "model/gpt2.h"
 
@@ -164,8 +164,8 @@ typedef struct Piece {
 
 #define PIECE_COLS (6 * TILE)
 
-/* Rows of a piece: an eighth of them, but at least 96 where there are so many, and at most 192; a multiple of the
- * kernel's 6. Fewer would read the inputs more often than memory can give them. */
+/* Rows of a piece, a multiple of the kernel's 6: at most 96 while that makes no more than 8 pieces, else an eighth of them,
+ * but at most 192. Fewer would read the inputs more often than memory can give them. */
 static int piece_rows(int OC) {
     int pieces = ceil_div(OC, 96);
     if (pieces > 8) pieces = ceil_div(OC, 192) > 8 ? ceil_div(OC, 192) : 8;
@@ -194,9 +194,8 @@ static void linear_backward_weight(float *dw, float *db, const float *dout, cons
                 ceil_div(at.cols, TILE), at.cols);
     if (!db || at.col > 0) return;
     for (int i = at.row; i < at.row + at.rows; i++) {
-        float sum = accumulate ? db[i] : 0;
-        for (int tile = 0; tile < tiles;
-             tile += S) { /* a sequence, so that db, too, has one order: see parts */
+        float sum = accumulate ? db[i] : 0; /* by sequences: one order, however a step is cut in parts */
+        for (int tile = 0; tile < tiles; tile += S) {
             float lanes[TILE] = {0};
             for (int j = tile; j < tile + S; j++) {
                 const float *d_i = dout + ((size_t)j * (size_t)OC + (size_t)i) * TILE;
@@ -279,7 +278,7 @@ static void attention_forward(float *out, float *restrict lse, const float *qkv,
 }
 
 /* Gradients of one head's queries, keys and values for a whole sequence of `tiles` tiles. dqkv is laid out as qkv;
- * out and dout are this head's features, tiles C features apart; lse is NH rows apart. work: 4 TILE * TILE. */
+ * out and dout are this head's features, tiles C features apart; lse is NH rows apart. work: 3 TILE * TILE. */
 static void attention_backward(float *dqkv, const float *dout, const float *out, const float *lse,
                                const float *qkv, int tiles, int hs, int C, int NH, float *restrict work) {
     TIMED(ATTENTION);
@@ -349,13 +348,15 @@ typedef struct Activations {
     int32_t *first, *next, *last;
     float *dwte; /* (V, C) or NULL: the embedding's part of wte's gradient while parts come */
 
+    double *loss; /* (tiles, TILE) */
+
     /* The head, for head_tiles at a time. Lies where backward's buffers do. */
     int head_tiles, head_blocks;
-    float *head_in, *head_in_t, *head_din; /* (head_tiles, C, TILE) */
+    float *head_in, *head_din;             /* (head_tiles, C, TILE) */
+    float *head_in_t;                      /* (C / 64, head_tiles * TILE, 64) */
     float *logits;                         /* (head_tiles, V, TILE), then their gradients */
     float *block_max, *block_sum;          /* (head_blocks, head_tiles, TILE) */
     float *head_lse;                       /* (head_tiles, TILE) */
-    double *loss;                          /* (tiles, TILE) */
 
     /* backward, one layer at a time */
     float *dres, *dmid, *dout; /* (tiles, C, TILE) gradients of the layer's input, of mid, of its output */
@@ -508,7 +509,7 @@ bool gpt2_plan(GPT2 *model, GPT2Config config, int max_B, int threads, size_t *p
     a->head_tiles = a->head_tiles < 1 ? 1 : min_int(a->head_tiles, a->max_tiles);
     a->head_blocks = ceil_div(config.V, HEAD_ROWS);
     size_t feed = (size_t)(5 * config.C) * GROUP * TILE, strip = (size_t)S * TILE * TILE,
-           turn = 4 * TILE * TILE;
+           turn = 3 * TILE * TILE;
     a->scratch_size = feed > strip ? feed : strip;
     a->scratch_size = a->scratch_size > turn ? a->scratch_size : turn;
 
@@ -568,9 +569,9 @@ double gpt2_flops_per_token(GPT2Config m, int T) {
 }
 
 /* ------------------------------------------------------------------------------------------------------------
- * Who does what. Sequences are dealt to teams of threads. A team is one thread as long as there are sequences
- * enough, and then no thread waits for another from the first layer to the last; only when threads are many are
- * several put on one sequence, with a barrier around attention.
+ * Who does what. Sequences are shared out to teams of threads. Where they come out even, a team is one thread, which in
+ * forward waits for no other from the first layer to the last; or else several threads share a team's sequences, tile by
+ * tile, with a barrier around attention.
  */
 
 typedef struct Share {
@@ -701,7 +702,7 @@ static void layers_forward(const GPT2 *model) {
 /* ------------------------------------------------------------------------------------------------------------
  * The head: final LayerNorm, logits, loss, and their gradients, for head_tiles tiles at a time. All threads work on
  * the same tiles, so that a sweep over wte serves all of them and logits never leave a chunk. Tasks are cut by the
- * vocabulary and by tiles; each `omp for` ends with a barrier.
+ * vocabulary and by tiles; each `omp for` but that of dX ends with a barrier.
  */
 
 /* head_in, logits, and for each block of the vocabulary the maximum and the sum of exp(logit - maximum). */
@@ -879,8 +880,8 @@ static void layer_backward(const GPT2 *model, int l, const Share *s) {
     }
 }
 
-/* The same for the whole batch. Where every thread is a team, some sequences are dealt at a time to whoever is free,
- * because no thread may go on before the slowest is done. */
+/* layer_backward for the whole batch. No thread may go on before the slowest is done: so where each is a team of its own,
+ * it takes sequences as it gets free, as many at a time as fill a group of tiles. */
 static void deal_backward(const GPT2 *model, int l, const Share *s) {
     const Activations *a = model->acts;
     if (s->size > 1) {

@@ -386,7 +386,7 @@ static bool bench(const Options *o, Error *err) {
         print_figures(o->shapes[i], &figures[i]);
     }
     print_split(o->shapes, figures, o->shape_count);
-    if (o->shape_count > 0) printf("\na barrier takes %.2f microseconds\n", 1e6 * figures[0].barrier_s);
+    printf("\na barrier takes %.2f microseconds\n", 1e6 * figures[0].barrier_s);
     return !o->json || write_json(o, figures, err);
 }
 
@@ -447,7 +447,7 @@ static bool compare(const char *old_path, const char *new_path, Error *err) {
 
 static bool serve(const Options *o, Error *err) {
     Trainer t;
-    const Shape *shape = o->shape_count > 0 ? o->shapes[0] : SHAPES;
+    const Shape *shape = o->shapes[0];
     const GPT2Config *m = &shape->model;
     bool ok = trainer_open(&t, shape, o->threads, err);
     if (ok)
@@ -490,7 +490,9 @@ static bool parse_count(const char *option, const char *text, int most, int *out
 }
 
 static bool add_shape(Options *o, const char *name, Error *err) {
-    for (int i = 0; i < SHAPE_COUNT && o->shape_count < SHAPE_COUNT; i++)
+    for (int i = 0; i < o->shape_count; i++)
+        if (strcmp(name, o->shapes[i]->name) == 0) return true; /* once is enough */
+    for (int i = 0; i < SHAPE_COUNT; i++)
         if (strcmp(name, SHAPES[i].name) == 0) {
             o->shapes[o->shape_count++] = &SHAPES[i];
             return true;

@@ -252,9 +252,12 @@ static void print_notes(const Entry *entries, int count) {
     static const char *const same[] = {"data.dir", "eval.tokens", "model.block_size"};
     char text[32];
     bool tokens_differ = false;
+    int64_t tokens = 0; /* of a run that finished */
     for (int i = 0; i < count; i++) {
         const Run *run = &entries[i].run;
-        tokens_differ |= entries[i].result.tokens != entries[0].result.tokens;
+        bool finished = strcmp(run->outcome, "finished") == 0;
+        if (finished && tokens > 0) tokens_differ |= entries[i].result.tokens != tokens;
+        if (finished) tokens = entries[i].result.tokens;
         if (run->torn) printf("note: %s: the last line of metrics.jsonl is torn; left out\n", run->name);
         if (!*run->outcome) printf("note: %s: has not ended (still running, or killed)\n", run->name);
         else if (strcmp(run->outcome, "finished") != 0) printf("note: %s: %s\n", run->name, run->outcome);
@@ -471,6 +474,6 @@ int main(int argc, char **argv) {
     bool ok = options.csv                           ? print_csv(&options, &err)
               : study_index_exists(options.dirs[0]) ? compare_study(&options, &err)
                                                     : compare(entries, &options, &err);
-    for (int i = 0; i < options.count; i++) run_free(&entries[i].run);
+    for (int i = 0; i < options.count && i < RUNS_MAX; i++) run_free(&entries[i].run);
     return ok ? 0 : error_print(&err);
 }

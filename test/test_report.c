@@ -224,6 +224,18 @@ static void runs_that_differ_in_the_seed_alone_should_be_one_method(void **state
     for (int i = 0; i < 4; i++) run_free(&runs[i]);
 }
 
+static void a_run_given_twice_should_count_once(void **state) {
+    (void)state;
+    StudyIndex index;
+    Run runs[] = {make_run("x", "muon", 1, 3), make_run("x.1", "muon", 1, 3), make_run("y", "muon", 2, 4)};
+    assert_true(run_group(&index, runs, 3, &err));
+    assert_int_equal(index.method_count, 1);
+    assert_true(index.runs[0].phase == STUDY_FINAL && index.runs[2].phase == STUDY_FINAL);
+    assert_int_equal(index.runs[1].phase, STUDY_TUNE);
+    study_index_free(&index);
+    for (int i = 0; i < 3; i++) run_free(&runs[i]);
+}
+
 static Run make_branch(const char *name, int seed, const char *from) {
     char config[256];
     Run run = make_run(name, "softmuon", seed, 3);
@@ -592,6 +604,7 @@ int main(void) {
         cmocka_unit_test(combined_curves_should_be_means_of_differences_at_common_steps),
         cmocka_unit_test(thin_curves_should_keep_ends_means_and_extremes),
         cmocka_unit_test(runs_that_differ_in_the_seed_alone_should_be_one_method),
+        cmocka_unit_test(a_run_given_twice_should_count_once),
         cmocka_unit_test(branches_at_one_step_should_be_alike_and_names_told_apart),
         cmocka_unit_test(diagnosed_figures_should_be_curves_beside_those_of_metrics),
         cmocka_unit_test(damaged_diagnostics_should_be_refused_by_line),

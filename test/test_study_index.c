@@ -15,7 +15,7 @@
 
 /* As HELPERS and docs/studies.md describe it, written by hand. */
 static const char *const WRITTEN =
-    "{\"name\":\"small\",\"baseline\":\"adamw\",\"state\":\"running\",\"methods\":["
+    "{\"name\":\"small\",\"baseline\":\"adamw\",\"state\":\"running\",\"tune_seeds\":[1,2],\"methods\":["
     "{\"name\":\"adamw\",\"optimizer\":\"adamw\",\"trunk\":null,\"settings\":{\"optimizer.lr\":0.003},"
     "\"edge\":\"optimizer.lr at its lowest value\"},"
     "{\"name\":\"soft\",\"optimizer\":\"softsignum\",\"trunk\":\"adamw\",\"settings\":null,\"edge\":null}],"
@@ -61,6 +61,7 @@ static void an_index_written_by_hand_is_read(void **state) {
     assert_true(isnan(index.runs[1].loss));
     assert_ptr_equal(study_index_method(&index, "soft"), &index.methods[1]);
     assert_null(study_index_method(&index, "sof"));
+    assert_true(index.tune_seed_count == 2 && index.tune_seeds[1] == 2);
     study_index_free(&index);
 }
 
@@ -87,6 +88,7 @@ static void what_is_written_reads_back_to_the_bit(void **state) {
     assert_string_equal(again.runs[1].trunk, index.runs[1].trunk);
     assert_int_equal(again.runs[1].branch_step, 700);
     assert_int_equal(again.runs[1].phase, STUDY_TUNE);
+    assert_true(again.tune_seed_count == 2 && again.tune_seeds[0] == 1 && again.tune_seeds[1] == 2);
     study_index_free(&index);
     study_index_free(&again);
 }
@@ -103,6 +105,8 @@ static const Fault FAULTS[] = {
     {"\"name\":\"small\"", "\"name\":\"x\\u001b[2J\"", "control character"},
     {"\"baseline\":\"adamw\"", "\"baseline\":\"muon\"", "baseline: none of the methods"},
     {"\"state\":\"running\"", "\"state\":\"halted\"", "state: none of the words"},
+    {"[1,2]", "3", "tune_seeds: no list"},
+    {"[1,2]", "[1,-2]", "tune_seeds: no whole number from 0"},
     {"\"methods\":[", "\"methods\":{},\"x\":[", "methods: no list"},
     {"\"name\":\"soft\"", "\"name\":\"adamw\"", "methods[1].name: there twice"},
     {"\"trunk\":\"adamw\"", "\"trunk\":\"muon\"", "methods[1].trunk: none of the methods"},

@@ -131,7 +131,7 @@ static void a_study_has_its_verdicts_in_words(void **state) {
     assert_line(text, "branches against the very runs that they left, by seed; p after Holm over 1 comparison");
     assert_line(
         text,
-        "  a soft    lr=0.2      3    -0.20000  [-0.44841, +0.04841]   0.0742  not distinguishable");
+        "  a soft    lr=0.2       5      3    -0.20000  [-0.44841, +0.04841]   0.0742  not distinguishable");
     assert_line(text, "note: adamw diverged on 1 of 4 seeds, which no mean or pair has: that flatters it");
     assert_line(text, "note: late: no point of its grid is chosen yet");
     assert_null(strstr(text, "late: 0 seeds"));
@@ -146,7 +146,7 @@ static void pairs_that_lack_a_seed_are_told(void **state) {
     snprintf(command, sizeof command, "sed -i 's/\"seed\":3,/\"seed\":9,/2' '%s/index.json'", dir);
     assert_int_equal(system(command), 0);
     char *text = print((StudyPrint){.target = NAN});
-    assert_line(text, "note: soft: 3 seeds, adamw: 3, both: 2; only these are pairs");
+    assert_line(text, "note: soft has 3 seeds, adamw 3; the 2 that both have are pairs");
     assert_line(
         text,
         "  a soft        3   3.05000 +- 0.08660    -0.15000  [-0.78531, +0.48531]   0.2048  not distinguishable");

@@ -18,10 +18,12 @@
 /* An index is written as text, then read: a list of methods, and runs added one at a time. */
 static char runs_text[1 << 16];
 static int run_number;
+static const char *tune_seeds; /* what the index says of them; NULL: nothing */
 
 static void begin_index(void) {
     *runs_text = '\0';
     run_number = 0;
+    tune_seeds = NULL;
 }
 
 /* trunk: the number of the run that it branches from, or -1. loss: "diverged", "waiting", ... or a number. */
@@ -51,8 +53,8 @@ static StudyIndex read_index(const char *baseline, const char *methods) {
     snprintf(path, sizeof path, "%s/index.json", dir);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
-    fprintf(f, "{\"name\":\"s\",\"baseline\":\"%s\",\"state\":\"done\",\"methods\":[%s],\"runs\":[%s]}",
-            baseline, methods, runs_text);
+    fprintf(f, "{\"name\":\"s\",\"baseline\":\"%s\",\"state\":\"done\",%s%s\"methods\":[%s],\"runs\":[%s]}",
+            baseline, tune_seeds ? tune_seeds : "", tune_seeds ? "," : "", methods, runs_text);
     assert_int_equal(fclose(f), 0);
     if (!study_index_read(&index, dir, &err)) fail_msg("%s", err.text);
     return index;
@@ -213,7 +215,7 @@ static void only_seeds_that_both_have_are_pairs(void **state) {
     assert_int_equal(b->runs, 5);
     assert_int_equal(b->failed, 1);
     assert_int_equal(b->open, 1);
-    assert_int_equal(b->tuned, 3);
+    assert_int_equal(b->tuned, 2); /* not the final run at another point */
     assert_int_equal(b->tuned_diverged, 1);
     assert_int_equal(c->runs, 0); /* nothing is chosen yet */
     assert_int_equal(c->against_baseline.verdict, VERDICT_TOO_FEW);
@@ -280,6 +282,27 @@ static void a_point_is_the_mean_of_its_tuning_seeds_unless_one_diverged(void **s
     study_index_free(&index);
 }
 
+/* Every point has every seed, so only the index knows that 1 was the tuning seed. Zero is no edge. */
+static void tuning_seeds_are_those_that_the_index_names(void **state) {
+    (void)state;
+    begin_index();
+    tune_seeds = "\"tune_seeds\":[1]";
+    add_run("a", "final", "\"optimizer.weight_decay\":0", 1, "3.0");
+    add_run("a", "final", "\"optimizer.weight_decay\":0", 2, "4.0");
+    add_run("a", "final", "\"optimizer.weight_decay\":0.1", 1, "3.25");
+    add_run("a", "final", "\"optimizer.weight_decay\":0.1", 2, "3.0");
+    StudyIndex index = read_index("a", METHOD("a", "{\"optimizer.weight_decay\":0}"));
+    StudySummary s = summarize(&index, NULL);
+    const StudyCurve *curve = &s.methods[0].curves[0];
+    assert_int_equal(index.tune_seed_count, 1);
+    assert_int_equal(s.methods[0].tuned, 0);
+    assert_int_equal(curve->best, 0);
+    assert_true(curve->points[0].loss == 3.0 && curve->points[0].n == 1 && curve->points[1].loss == 3.25);
+    assert_false(curve->on_edge);
+    study_summary_free(&s);
+    study_index_free(&index);
+}
+
 static void settings_have_a_short_text(void **state) {
     (void)state;
     char text[64], small[8];
@@ -304,6 +327,7 @@ int main(void) {
                                         remove_dir),
         cmocka_unit_test_setup_teardown(a_point_is_the_mean_of_its_tuning_seeds_unless_one_diverged,
                                         make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(tuning_seeds_are_those_that_the_index_names, make_dir, remove_dir),
         cmocka_unit_test(settings_have_a_short_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

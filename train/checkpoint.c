@@ -420,7 +420,7 @@ static bool all_finite(const uint32_t *bits, size_t count) {
     return !bad;
 }
 
-/* A tensor of the file that has a weight which is not finite, or NULL. */
+/* The first tensor of the file that has a weight which is not finite, or NULL. */
 static const SafeTensor *find_nonfinite(const SafeTensors *file, int threads) {
     enum { PIECE = 1 << 16 };
     const SafeTensor *bad = NULL;
@@ -431,7 +431,7 @@ static const SafeTensor *find_nonfinite(const SafeTensors *file, int threads) {
         for (size_t i = 0; i < t->count; i += PIECE)
             if (!all_finite(bits + i, t->count - i < PIECE ? t->count - i : PIECE)) {
 #pragma omp critical
-                bad = t;
+                bad = bad && bad < t ? bad : t;
             }
     }
     return bad;

@@ -92,6 +92,16 @@ static int first_alike(char *const *texts, int i) {
     return first;
 }
 
+/* A seed counts once: the same config and seed once more is the same run, no other sample. */
+static void count_seeds_once(StudyIndex *index, const int *method_of) {
+    StudyRun *runs = index->runs;
+    for (int i = 0; i < index->run_count; i++)
+        for (int j = 0; j < i; j++)
+            if (method_of[i] == method_of[j] && runs[i].seed == runs[j].seed && runs[i].phase == STUDY_FINAL &&
+                runs[j].phase == STUDY_FINAL)
+                runs[runs[j].state == STUDY_DONE ? i : j].phase = STUDY_TUNE;
+}
+
 static bool fill(StudyIndex *index, const Run *runs, int count, char **texts, int *method_of) {
     for (int i = 0; i < count; i++) {
         if (!(texts[i] = method_text(&runs[i])) || !add_run(index, &runs[i])) return false;
@@ -100,6 +110,7 @@ static bool fill(StudyIndex *index, const Run *runs, int count, char **texts, in
         if (first == i && !add_method(index, &runs[i])) return false;
     }
     name_methods(index, runs, method_of);
+    count_seeds_once(index, method_of);
     return true;
 }
 

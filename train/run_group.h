@@ -11,7 +11,7 @@
 #include "train/run_reader.h"
 #include "train/study_index.h"
 
-/* index->runs[i] is runs[i]; all are of phase "final". A method is called like its run if it has one, else like its
+/* index->runs[i] is runs[i], of phase "final", unless a run of the same method and seed counts already. A method is called like its run if it has one, else like its
  * optimizer; names that come twice are numbered. The first method is the baseline. Runs that branch off others
  * (train.init_from) at the same step are alike. Only a finished run has a loss. ERR_IO when memory runs out. */
 bool run_group(StudyIndex *index, const Run *runs, int count, Error *err);

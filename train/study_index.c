@@ -4,6 +4,7 @@
 #include "core/field.h"
 #include "core/file.h"
 #include "core/json.h"
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ const StudyMethod *study_index_method(const StudyIndex *index, const char *name)
 void study_index_free(StudyIndex *index) {
     for (int i = 0; i < index->method_count; i++) cJSON_Delete(index->methods[i].settings);
     for (int i = 0; i < index->run_count; i++) cJSON_Delete(index->runs[i].settings);
+    free(index->tune_seeds);
     free(index->methods);
     free(index->runs);
     *index = (StudyIndex){0};
@@ -113,8 +115,11 @@ bool study_index_write(const StudyIndex *index, const char *study_dir, Error *er
     FILE *f = file_create(path, err);
     if (!f) return false;
     bool ok = true;
-    fprintf(f, "{\"name\": \"%s\", \"baseline\": \"%s\", \"state\": \"%s\",\n \"methods\": [\n",
-            index->name, index->baseline, DONE_NAMES[index->done]);
+    fprintf(f, "{\"name\": \"%s\", \"baseline\": \"%s\", \"state\": \"%s\", \"tune_seeds\": [", index->name,
+            index->baseline, DONE_NAMES[index->done]);
+    for (int i = 0; i < index->tune_seed_count; i++)
+        fprintf(f, "%s%" PRId64, i ? ", " : "", index->tune_seeds[i]);
+    fprintf(f, "],\n \"methods\": [\n");
     for (int i = 0; i < index->method_count && ok; i++)
         ok = print_method(f, &index->methods[i], i + 1 == index->method_count);
     fprintf(f, " ],\n \"runs\": [\n");
@@ -186,12 +191,15 @@ static int take_choice(Reader *r, const cJSON *object, const char *key, const ch
     return 0;
 }
 
+static bool is_whole(const cJSON *item) {
+    return cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= 0x1p53 &&
+           item->valuedouble == floor(item->valuedouble);
+}
+
 static int64_t take_integer(Reader *r, const cJSON *object, const char *key, int64_t absent) {
     const cJSON *item = take(r, object, key);
     if (item && cJSON_IsNull(item) && absent < 0) return absent;
-    if (cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= 0x1p53 &&
-        item->valuedouble == floor(item->valuedouble))
-        return (int64_t)item->valuedouble;
+    if (is_whole(item)) return (int64_t)item->valuedouble;
     fail(r, key, "no whole number from 0");
     return 0;
 }
@@ -303,11 +311,24 @@ static void check_methods(Reader *r, const StudyIndex *index) {
     }
 }
 
+/* An index that an earlier build wrote has none. */
+static void take_tune_seeds(Reader *r, const cJSON *root, StudyIndex *index) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "tune_seeds"), *item;
+    if (list && !cJSON_IsArray(list)) fail(r, "tune_seeds", "no list");
+    int count = list ? cJSON_GetArraySize(list) : 0;
+    index->tune_seeds = make_room(r, &count, sizeof *index->tune_seeds);
+    cJSON_ArrayForEach(item, list) {
+        if (!is_whole(item)) fail(r, "tune_seeds", "no whole number from 0");
+        else if (index->tune_seed_count < count) index->tune_seeds[index->tune_seed_count++] = (int64_t)item->valuedouble;
+    }
+}
+
 static void read_root(Reader *r, const cJSON *root, StudyIndex *index) {
     int i = 0;
     take_name(r, root, "name", false, index->name);
     take_name(r, root, "baseline", false, index->baseline);
     index->done = take_choice(r, root, "state", DONE_NAMES) == 1;
+    take_tune_seeds(r, root, index);
     const cJSON *list = take_list(r, root, "methods", &index->method_count), *item;
     index->methods = make_room(r, &index->method_count, sizeof *index->methods);
     for (item = list ? list->child : NULL; item && i < index->method_count; item = item->next, i++) {

@@ -52,6 +52,8 @@ typedef struct StudyIndex {
     char name[STUDY_NAME_MAX];
     char baseline[STUDY_NAME_MAX]; /* one of the methods */
     bool done;
+    int64_t *tune_seeds; /* grids were compared on these; none where the index does not say */
+    int tune_seed_count;
     StudyMethod *methods;
     int method_count;
     StudyRun *runs;

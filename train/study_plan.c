@@ -740,7 +740,10 @@ bool study_plan_make(StudyPlan *plan, const StudySpec *spec, const StudyWorld *w
     Method *methods = calloc(count, sizeof *methods);
     p.methods = methods;
     plan->index.methods = calloc(count, sizeof *plan->index.methods);
-    if (methods && plan->index.methods) plan_methods(&p);
+    plan->index.tune_seeds = calloc((size_t)spec->tune_seed_count + 1, sizeof *plan->index.tune_seeds);
+    for (int i = 0; plan->index.tune_seeds && i < spec->tune_seed_count; i++)
+        plan->index.tune_seeds[plan->index.tune_seed_count++] = spec->tune_seeds[i];
+    if (methods && plan->index.methods && plan->index.tune_seeds) plan_methods(&p);
     else fail_memory(&p);
     plan->index.done = !plan->open_ended;
     for (int i = 0; i < plan->index.run_count; i++) plan->index.done &= has_ended(&plan->index.runs[i]);

@@ -159,14 +159,19 @@ static void print_verdicts(const View *v) {
 /* "what it is: a 0.0625, c 0.5", with a number of every comparison with the baseline that was tested. */
 static void print_of_tests(const View *v, const char *what, const char *format,
                            double (*of)(const StudyComparison *c)) {
-    char text[32];
-    int printed = 0;
+    char number_text[32], text[48];
+    int column = 0;
     for (int i = 0; i < v->s.count; i++) {
         const StudyComparison *c = &v->s.methods[v->s.order[i]].against_baseline;
         if (isnan(of(c))) continue;
-        fprintf(v->out, "%s %c %s", printed++ ? "," : what, chart_letter(i), number(text, format, of(c)));
+        if (!column) column = fprintf(v->out, "%s:", what);
+        else putc(',', v->out), column++;
+        int width =
+            snprintf(text, sizeof text, " %c %s", chart_letter(i), number(number_text, format, of(c)));
+        if (column + width >= v->style.columns) column = fprintf(v->out, "\n ") - 1;
+        column += fprintf(v->out, "%s", text);
     }
-    if (printed) putc('\n', v->out);
+    if (column) putc('\n', v->out);
 }
 
 static double detectable(const StudyComparison *c) {
@@ -190,12 +195,12 @@ static void print_method_of_test(const View *v) {
             "comparison%s;\nverdicts at %g; each interval alone\n",
             v->s.methods[v->s.baseline].method->name, v->s.baseline_tests,
             v->s.baseline_tests == 1 ? "" : "s", v->s.level);
-    print_of_tests(v, "a true difference of so much would be found four times in five:", "%.5f",
-                   detectable);
-    if (pairs <= STATS_FLIP_MAX)
-        fprintf(v->out, "exact sign-flip test as a check, before Holm (%d pairs give no less than %.2g)",
-                pairs, ldexp(1, 1 - pairs));
-    print_of_tests(v, ":", "%.4f", flipped);
+    print_of_tests(v, "a true difference of so much would be found four times in five", "%.5f", detectable);
+    char check[96];
+    snprintf(check, sizeof check,
+             "exact sign-flip test as a check, before Holm (%d pairs give no less than %.4g)", pairs,
+             ldexp(1, 1 - pairs));
+    if (pairs <= STATS_FLIP_MAX) print_of_tests(v, check, "%.4f", flipped);
 }
 
 static void note_method(const View *v, const StudyResult *m) {
@@ -210,8 +215,8 @@ static void note_method(const View *v, const StudyResult *m) {
     if (m->open) fprintf(v->out, "note: %s: %d of %d runs have not ended\n", name, m->open, m->runs);
     int most = m->loss.n > base->loss.n ? m->loss.n : base->loss.n;
     if (m != base && m->loss.n && m->against_baseline.test.n < most)
-        fprintf(v->out, "note: %s: %d seeds, %s: %d, both: %d; only these are pairs\n", name, m->loss.n,
-                base->method->name, base->loss.n, m->against_baseline.test.n);
+        fprintf(v->out, "note: %s has %d seed%s, %s %d; the %d that both have are pairs\n", name, m->loss.n,
+                m->loss.n == 1 ? "" : "s", base->method->name, base->loss.n, m->against_baseline.test.n);
 }
 
 /* ----------------------------------------------------------------------------------------------------- branches */
@@ -234,15 +239,16 @@ static void print_branches(const View *v) {
     int columns = branch_columns(v);
     fprintf(v->out,
             "\nbranches against the very runs that they left, by seed; p after Holm over %d comparison%s\n"
-            "    %-*s  %-*s  pairs  difference  95 %% interval         p (Holm)  verdict\n",
+            "    %-*s  %-*s    step  pairs  difference  95 %% interval         p (Holm)  verdict\n",
             v->s.branch_tests, v->s.branch_tests == 1 ? "" : "s", v->names, "method", columns, "at");
     for (int i = 0; i < v->s.count; i++) {
         const StudyResult *m = &v->s.methods[v->s.order[i]];
         for (int k = 0; k < m->branch_count; k++) {
             const StudyBranch *b = &m->branches[k];
             print_name(v, i);
-            fprintf(v->out, "  %-*s  %5d", columns,
-                    study_settings_text(b->settings, settings, sizeof settings), b->against_trunk.test.n);
+            fprintf(v->out, "  %-*s  %6" PRId64 "  %5d", columns,
+                    study_settings_text(b->settings, settings, sizeof settings), b->step,
+                    b->against_trunk.test.n);
             print_comparison(v, &b->against_trunk);
             putc('\n', v->out);
         }

@@ -67,11 +67,11 @@ static bool gather_runs(StudyResult *m, const StudyIndex *index) {
     for (int i = 0; losses && m->done && i < index->run_count; i++) {
         const StudyRun *run = &index->runs[i];
         if (!is_of(run, m)) continue;
-        if (!study_run_counts(run, m->method)) {
+        if (run->phase == STUDY_TUNE) {
             m->tuned++;
             m->tuned_diverged += run->state == STUDY_DIVERGED;
-            continue;
         }
+        if (!study_run_counts(run, m->method)) continue;
         m->runs++;
         m->diverged += run->state == STUDY_DIVERGED;
         m->failed += run->state == STUDY_FAILED;
@@ -97,10 +97,13 @@ typedef struct GridPoint {
     int n, diverged;
 } GridPoint;
 
-/* The tuning seeds are those of runs of phase "tune": the points are compared on the same seeds, though the chosen one has
- * more. Without any (a grid of one point) all seeds are. */
+/* Points are compared on the same seeds, though the chosen one has more. Where the index does not say which, they are
+ * those of runs of phase "tune", or, without any, all. */
 static bool is_tuning_seed(const StudyIndex *index, const StudyResult *m, int64_t seed) {
-    bool any = false;
+    bool any = index->tune_seed_count > 0;
+    for (int i = 0; i < index->tune_seed_count; i++)
+        if (index->tune_seeds[i] == seed) return true;
+    if (any) return false;
     for (int i = 0; i < index->run_count; i++) {
         const StudyRun *run = &index->runs[i];
         if (!is_of(run, m) || run->phase != STUDY_TUNE) continue;
@@ -157,7 +160,8 @@ static void find_best(StudyCurve *curve) {
         if (curve->points[i].n &&
             (curve->best < 0 || curve->points[i].loss < curve->points[curve->best].loss))
             curve->best = i;
-    curve->on_edge = numbers && (curve->best == 0 || curve->best == curve->count - 1);
+    bool lowest = curve->best == 0 && curve->points[0].value != 0; /* nothing lies below zero */
+    curve->on_edge = numbers && (lowest || curve->best == curve->count - 1);
 }
 
 /* Points that have neither ended nor diverged anywhere are not there yet. */
@@ -292,18 +296,20 @@ static bool add_branch(StudyResult *m, const StudyIndex *index, const cJSON *set
     double *a = malloc(2 * (size_t)index->run_count * sizeof *a), *b = a + index->run_count;
     StudyBranch *more = realloc(m->branches, ((size_t)m->branch_count + 1) * sizeof *more);
     if (more) m->branches = more;
+    int64_t step = 0;
     int n = 0;
     for (int i = 0; a && i < index->run_count; i++) {
         const StudyRun *run = &index->runs[i], *trunk = run_in(index, run->trunk);
         if (!is_of(run, m) || run->phase != STUDY_FINAL || run->state != STUDY_DONE || !trunk ||
             trunk->state != STUDY_DONE || !cJSON_Compare(run->settings, settings, true))
             continue;
+        if (n == 0) step = run->branch_step;
         a[n] = run->loss, b[n++] = trunk->loss;
     }
     bool ok = a && more;
     if (ok && n)
         m->branches[m->branch_count++] =
-            (StudyBranch){settings, {stats_paired(a, b, n, level), NAN, VERDICT_IDENTICAL, NAN}};
+            (StudyBranch){settings, step, {stats_paired(a, b, n, level), NAN, VERDICT_IDENTICAL, NAN}};
     free(a);
     return ok;
 }

@@ -51,13 +51,14 @@ typedef struct StudyCurve {
 /* One point of a method that branches off another: its runs against the very runs that they left. */
 typedef struct StudyBranch {
     const struct cJSON *settings; /* the point */
+    int64_t step;                 /* where its first run branches off */
     StudyComparison against_trunk; /* family: all branches of all methods */
 } StudyBranch;
 
 typedef struct StudyResult {
     const StudyMethod *method;        /* in the index */
     int runs, diverged, failed, open; /* final runs at the chosen point; open: waiting or running */
-    int tuned, tuned_diverged;        /* all other runs */
+    int tuned, tuned_diverged;        /* runs of phase "tune" */
     const StudyRun **done;            /* loss.n of them, by ascending seed */
     StatsSample loss;
     StudyComparison against_baseline; /* family: every method against the baseline; itself: no test */

@@ -55,6 +55,14 @@ static void after_a_way_back_the_run_goes_on_with_other_data(void) {
     CHECK(file_has("back/checkpoints/step_00000010/manifest.json", "\"rollbacks\": 1"), "it is not saved");
 }
 
+/* Step 7 is kept on the way that is left, and again on the new one: 8 steps of 4 were read, and 2. */
+static void checkpoints_of_the_way_that_is_left_make_room(void) {
+    world_set("train.steps=20 train.max_rollbacks=2 checkpoint.keep_last=9");
+    CHECK(train_with_nan("back", 8, 0, "checkpoint.keep_steps=7") == 0, "it does not go back");
+    CHECK(file_has("back/checkpoints/step_00000007/manifest.json", "\"data_cursor\": 40"),
+          "step 7 is that of the way that was left");
+}
+
 static void a_run_that_went_back_can_be_gone_on_with(void) {
     char at[64];
     begin();
@@ -101,6 +109,7 @@ int main(int argc, char **argv) {
     world_begin(argc, argv);
     TEST(steps_left_out_are_the_same_after_a_stop_anywhere);
     TEST(after_a_way_back_the_run_goes_on_with_other_data);
+    TEST(checkpoints_of_the_way_that_is_left_make_room);
     TEST(a_run_that_went_back_can_be_gone_on_with);
     TEST(a_run_goes_back_so_often_and_no_more);
     TEST(without_a_place_to_go_back_to_it_is_refused);
