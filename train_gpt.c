@@ -171,8 +171,7 @@ static bool build(Session *s, Error *err) {
 
 /* ------------------------------------------------------------------------------------------------------------ */
 
-/* Mean loss over the first eval.tokens tokens of the validation split; NAN when a signal came in between.
- * */
+/* Mean loss over the first eval.tokens tokens of the validation split; NAN when a signal came in between. */
 static bool evaluate(Session *s, double *loss, Error *err) {
     int64_t T = s->config.model.block_size, B = s->config.train.batch_size;
     int64_t windows = (s->config.eval.tokens + T - 1) / T, done = 0;

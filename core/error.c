@@ -28,3 +28,7 @@ bool error_check_stdout(Error *err) {
     if (fflush(stdout) == 0 && !ferror(stdout)) return true;
     return error_set(err, ERR_IO, "stdout cannot be written: %s", strerror(errno));
 }
+
+bool error_errno(Error *err, const char *path, const char *what) {
+    return error_set(err, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
+}

@@ -42,4 +42,7 @@ int error_print(const Error *err);
  * written, such as to a full disk. */
 bool error_check_stdout(Error *err);
 
+/* ERR_IO, "PATH: cannot WHAT: why errno says". */
+bool error_errno(Error *err, const char *path, const char *what);
+
 #endif

@@ -100,6 +100,14 @@ bool file_publish(FILE *f, const char *path, Error *err) {
     return false;
 }
 
+bool file_write_text(const char *path, const char *text, Error *err) {
+    if (!text) return error_set(err, ERR_IO, "%s: out of memory", path);
+    FILE *f = file_create(path, err);
+    if (!f) return false;
+    fprintf(f, "%s\n", text); /* file_publish sees whether it failed */
+    return file_publish(f, path, err);
+}
+
 void file_discard(FILE *f, const char *path) {
     char name[PATH_MAX];
     if (f) fclose(f);

@@ -31,6 +31,10 @@ bool file_rename(const char *path, Error *err);
 /* Both; on failure (ERR_IO) path.tmp is gone and path is as it was. */
 bool file_publish(FILE *f, const char *path, Error *err);
 
+/* The file `path`, whole or as it was, also after a power cut: `text` and a newline. ERR_IO, also where text is NULL because
+ * there was no memory for it. */
+bool file_write_text(const char *path, const char *text, Error *err);
+
 /* Closes f (NULL: already closed) and removes path.tmp. */
 void file_discard(FILE *f, const char *path);
 

@@ -19,8 +19,7 @@ static bool read_int(const cJSON *json, const char *key, const char *path, int *
     return true;
 }
 
-/* Settings of Hugging Face that change the computation: the value that is GPT-2's, also when it is absent.
- * */
+/* Settings of Hugging Face that change the computation: the value that is GPT-2's, also when it is absent. */
 static const char *other_setting(const cJSON *json, int C) {
     static const struct {
         const char *key, *value; /* as JSON */

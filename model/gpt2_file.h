@@ -12,8 +12,7 @@
  * computes). */
 bool gpt2_file_config(GPT2Config *config, const char *dir, Error *err);
 
-/* Fills the model's weights from `dir`/model.safetensors; every tensor must be there with the right shape.
- * */
+/* Fills the model's weights from `dir`/model.safetensors; every tensor must be there with the right shape. */
 bool gpt2_file_load(GPT2 *model, const char *dir, Error *err);
 
 /* The same from a file that is open; `path` names it in errors. */

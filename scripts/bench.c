@@ -369,10 +369,7 @@ static bool write_json(const Options *o, const Figures *f, Error *err) {
     cJSON *all = ok ? cJSON_AddObjectToObject(root, "configurations") : NULL;
     for (int i = 0; i < o->shape_count; i++) ok = all && ok && add_figures(all, o->shapes[i], &f[i]);
     char *text = all && ok ? json_print(root) : NULL;
-    FILE *file = text ? file_create(o->json, err) : NULL;
-    if (!text) error_set(err, ERR_IO, "bench: out of memory");
-    ok = file && fprintf(file, "%s\n", text) > 0;
-    if (file) ok = file_publish(file, o->json, err) && ok;
+    ok = file_write_text(o->json, text, err);
     free(text);
     cJSON_Delete(root);
     return ok;

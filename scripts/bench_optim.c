@@ -231,10 +231,7 @@ static void bench_close(Bench *b) {
 
 static bool write_json(const Bench *b, const char *path, Error *err) {
     char *text = json_print(b->json);
-    FILE *file = text ? file_create(path, err) : NULL;
-    if (!text) error_set(err, ERR_IO, "out of memory");
-    bool ok = file && fprintf(file, "%s\n", text) > 0;
-    if (file) ok = file_publish(file, path, err) && ok;
+    bool ok = file_write_text(path, text, err);
     free(text);
     return ok;
 }

@@ -30,10 +30,6 @@
 enum { MODEL_FILE, CONFIG_FILE, OPTIM_FILE, FILE_COUNT };
 static const char *const FILES[FILE_COUNT] = {"model.safetensors", "config.json", "optimizer.safetensors"};
 
-static bool fail_io(Error *err, const char *path, const char *what) {
-    return error_set(err, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
-}
-
 /* ---- names ---------------------------------------------------------------------------------------- */
 
 static const char *format_name(int64_t step, char name[32]) {
@@ -68,7 +64,7 @@ static int64_t *list_steps(const char *dir, const char *suffix, int *count, Erro
     DIR *folder = opendir(dir);
     *count = 0;
     if (folder == NULL) {
-        if (errno != ENOENT && !fail_io(err, dir, "be listed")) *count = -1;
+        if (errno != ENOENT && !error_errno(err, dir, "be listed")) *count = -1;
         return NULL;
     }
     for (struct dirent *entry; ok && (errno = 0, entry = readdir(folder));) {
@@ -77,7 +73,7 @@ static int64_t *list_steps(const char *dir, const char *suffix, int *count, Erro
         ok = array_reserve(&steps, &room, (size_t)*count + 1, sizeof *steps, dir, err);
         if (ok) steps[(*count)++] = step;
     }
-    if (ok && errno) ok = fail_io(err, dir, "be listed");
+    if (ok && errno) ok = error_errno(err, dir, "be listed");
     closedir(folder);
     if (ok && steps) qsort(steps, (size_t)*count, sizeof *steps, by_step_down);
     if (ok) return steps;
@@ -154,7 +150,7 @@ bool checkpoint_set_aside(const char *dir, int64_t step, Error *err) {
         if (rename(path, aside) == 0) return true;
         break;
     }
-    return fail_io(err, path, "be renamed");
+    return error_errno(err, path, "be renamed");
 }
 
 /* ---- the manifest --------------------------------------------------------------------------------- */
@@ -347,8 +343,7 @@ static const char *padding_name(const Param *p, char name[TENSOR_NAME_SIZE]) {
     return name;
 }
 
-/* Weights of the parameter that the model's file leaves out: rows at its end, there to round its size up.
- * */
+/* Weights of the parameter that the model's file leaves out: rows at its end, there to round its size up. */
 static size_t padding_size(const SafeTensors *model, const Param *p) {
     char name[TENSOR_NAME_SIZE];
     snprintf(name, sizeof name, "transformer.%s", p->name);
@@ -472,18 +467,18 @@ static bool write_file(const char *dir, Content *f, Error *err) {
     char path[PATH_SIZE + 32];
     snprintf(path, sizeof path, "%s/%s", dir, f->name);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) return fail_io(err, path, "be written");
-    bool ok = write_all(fd, f->bytes, f->size) || fail_io(err, path, "be written");
+    if (fd < 0) return error_errno(err, path, "be written");
+    bool ok = write_all(fd, f->bytes, f->size) || error_errno(err, path, "be written");
     if (ok) hash_bytes(f->bytes, f->size, f->hash);
-    if (ok && fsync(fd) != 0) ok = fail_io(err, path, "be written");
-    if (close(fd) != 0 && ok) ok = fail_io(err, path, "be written");
+    if (ok && fsync(fd) != 0) ok = error_errno(err, path, "be written");
+    if (close(fd) != 0 && ok) ok = error_errno(err, path, "be written");
     return ok;
 }
 
 /* Makes names in a directory last. */
 static bool sync_dir(const char *path, Error *err) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = (fd >= 0 && fsync(fd) == 0) || fail_io(err, path, "be synced");
+    bool ok = (fd >= 0 && fsync(fd) == 0) || error_errno(err, path, "be synced");
     if (fd >= 0) close(fd);
     return ok;
 }
@@ -519,8 +514,8 @@ static bool write_files(const CheckpointWriter *w, const char *dir, Content file
                         Error *err) {
     for (int i = 0; i < CHECKPOINT_LOGS; i++)
         if (w->log_fds[i] >= 0 && fsync(w->log_fds[i]) != 0)
-            return fail_io(err, w->dir, "be written: the run's log");
-    if (mkdir(dir, 0777) != 0) return fail_io(err, dir, "be created");
+            return error_errno(err, w->dir, "be written: the run's log");
+    if (mkdir(dir, 0777) != 0) return error_errno(err, dir, "be created");
     for (Content *f = files; f < files + FILE_COUNT; f++)
         if (!write_file(dir, f, err)) return false;
     char *text = add_hashes(w->manifest, files) ? seal(w->manifest) : NULL;
@@ -542,7 +537,7 @@ static bool write_checkpoint(CheckpointWriter *w, Error *err) {
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
     remove_dir(temporary);
     bool ok = write_files(w, temporary, files, err) &&
-              (rename(temporary, path) == 0 || fail_io(err, path, "be put in place")) &&
+              (rename(temporary, path) == 0 || error_errno(err, path, "be put in place")) &&
               sync_dir(w->dir, err);
     if (ok && !verify(path, files, FILE_COUNT + 1, err)) {
         rename(path, temporary); /* nobody shall take it for one that is whole */
@@ -590,7 +585,7 @@ static void sync_parents(const char *run_dir) {
 
 static bool prepare_dir(CheckpointWriter *w, const char *run_dir, Error *err) {
     int count;
-    if (mkdir(w->dir, 0777) != 0 && errno != EEXIST) return fail_io(err, w->dir, "be created");
+    if (mkdir(w->dir, 0777) != 0 && errno != EEXIST) return error_errno(err, w->dir, "be created");
     sync_parents(run_dir);
     int64_t *steps = list_steps(w->dir, ".tmp", &count, err);
     for (int i = 0; i < count; i++) {

@@ -91,8 +91,7 @@ bool checkpoint_save(CheckpointWriter *w, const CheckpointState *state, const ch
 /* Would checkpoint_wait return at once, with news? */
 bool checkpoint_has_ended(const CheckpointWriter *w);
 
-/* Waits for the save at work. false, with the reason, when it failed; what was saved earlier is as it was.
- * */
+/* Waits for the save at work. false, with the reason, when it failed; what was saved earlier is as it was. */
 bool checkpoint_wait(CheckpointWriter *w, Error *err);
 
 void checkpoint_close(CheckpointWriter *w);
@@ -118,8 +117,7 @@ void checkpoint_free(Checkpoint *c);
 /* Was it written by this very build? Another one may compute other bits. */
 bool checkpoint_is_ours(const Checkpoint *c);
 
-/* ERR_CONFIG, naming the keys, unless a run with this config, continued, would be the run that was begun.
- * */
+/* ERR_CONFIG, naming the keys, unless a run with this config, continued, would be the run that was begun. */
 bool checkpoint_check_config(const Checkpoint *c, const char *config_json, Error *err);
 
 /* Its model.safetensors, with its hash checked; refused unread when it is larger than these parameters can

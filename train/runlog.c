@@ -37,8 +37,7 @@
 #define COMPILER "gcc " __VERSION__
 #endif
 
-/* ---------------------------------------------------------------------------------------------------
- * figures */
+/* ---------------------------------------------------------------------------------------------- figures */
 
 const StepFigure STEP_FIGURES[] = {
     {"time_s", offsetof(StepRecord, time_s), false},
@@ -114,12 +113,7 @@ bool step_record_parse(const cJSON *object, StepRecord *record) {
     return true;
 }
 
-/* -----------------------------------------------------------------------------------------------------
- * files */
-
-static bool fail(Error *err, const char *path, const char *what) {
-    return error_set(err, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
-}
+/* ------------------------------------------------------------------------------------------------ files */
 
 static bool write_all(int fd, const char *data, size_t length) {
     while (length > 0) {
@@ -136,16 +130,13 @@ static bool write_all(int fd, const char *data, size_t length) {
 static bool write_file(const RunLog *log, const char *name, const char *text, Error *err) {
     char path[1152];
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
-    FILE *f = file_create(path, err);
-    if (f == NULL) return false;
-    fprintf(f, "%s\n", text); /* file_publish sees whether it failed */
-    return file_publish(f, path, err);
+    return file_write_text(path, text, err);
 }
 
 static bool write_json(const RunLog *log, const char *name, cJSON *object, bool complete, Error *err) {
     char *text = complete ? json_print(object) : NULL;
     cJSON_Delete(object);
-    bool done = text ? write_file(log, name, text, err) : error_set(err, ERR_IO, "%s: out of memory", name);
+    bool done = write_file(log, name, text, err);
     free(text);
     return done;
 }
@@ -154,11 +145,10 @@ static bool open_append(const RunLog *log, const char *name, int *fd, Error *err
     char path[1152];
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
     *fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    return *fd >= 0 || fail(err, path, "be written");
+    return *fd >= 0 || error_errno(err, path, "be written");
 }
 
-/* -------------------------------------------------------------------------------------------------
- * directory */
+/* -------------------------------------------------------------------------------------------- directory */
 
 /* Is the file we hold the lock of still <dir>/lock, or has its directory been moved since we opened it? */
 static bool lock_is_current(const char *path, int fd) {
@@ -176,10 +166,10 @@ static bool lock_dir(RunLog *log, Error *err) {
         log->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (log->lock_fd < 0) {
             if (errno == ENOENT) continue;
-            return fail(err, path, "be written");
+            return error_errno(err, path, "be written");
         }
         if (flock(log->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-            if (errno != EWOULDBLOCK) return fail(err, path, "be locked");
+            if (errno != EWOULDBLOCK) return error_errno(err, path, "be locked");
             return error_set(err, ERR_BUSY,
                              "%s: another process is writing this run; wait for it, or set run.dir",
                              log->dir);
@@ -188,7 +178,7 @@ static bool lock_dir(RunLog *log, Error *err) {
         close(log->lock_fd);
         log->lock_fd = -1;
     }
-    return fail(err, path, "be locked");
+    return error_errno(err, path, "be locked");
 }
 
 static bool holds_run(const char *dir) {
@@ -206,13 +196,12 @@ static bool move_aside(RunLog *log, Error *err) {
             return true; /* a file system without RENAME_NOREPLACE */
         if (errno != EEXIST && errno != EINVAL) break;
     }
-    fail(err, log->dir, "be moved aside");
+    error_errno(err, log->dir, "be moved aside");
     *log->moved_to = '\0';
     return false;
 }
 
-/* ---------------------------------------------------------------------------------------------------
- * machine */
+/* ---------------------------------------------------------------------------------------------- machine */
 
 /* The first "key : value" line of a file in /proc. */
 static char *proc_value(const char *path, const char *key, char *out, size_t size) {
@@ -300,13 +289,11 @@ static bool continue_machine(const RunLog *log, const char *command_line, int th
     return write_json(log, "machine.json", m, complete, err);
 }
 
-/* -------------------------------------------------------------------------------------------------- the
- * log */
+/* ---------------------------------------------------------------------------------------------- the log */
 
 static bool write_config(const RunLog *log, const Config *config, Error *err) {
     char *json = config_to_json(config);
-    bool done = json ? write_file(log, "config.json", json, err)
-                     : error_set(err, ERR_IO, "config.json: out of memory");
+    bool done = write_file(log, "config.json", json, err);
     free(json);
     return done;
 }
@@ -331,7 +318,7 @@ static bool append(const RunLog *log, int fd, const char *what, const char *byte
                    Error *err) {
     off_t end = lseek(fd, 0, SEEK_END);
     if (write_all(fd, bytes, length)) return true;
-    fail(err, log->dir, what);
+    error_errno(err, log->dir, what);
     if (end >= 0) (void)!ftruncate(fd, end); /* or else half a line stays */
     return false;
 }
@@ -356,9 +343,9 @@ static bool open_events(RunLog *log, const Config *config, int64_t bytes, Error 
     size_t size;
     if (!config->log.tensorboard) return true;
     if (!open_append(log, EVENTS_NAME, &log->events_fd, err)) return false;
-    if (fstat(log->events_fd, &now) != 0) return fail(err, log->dir, "be read");
+    if (fstat(log->events_fd, &now) != 0) return error_errno(err, log->dir, "be read");
     if (now.st_size < bytes) bytes = 0;
-    if (ftruncate(log->events_fd, bytes) != 0) return fail(err, log->dir, "have its events cut back");
+    if (ftruncate(log->events_fd, bytes) != 0) return error_errno(err, log->dir, "have its events cut back");
     if (bytes > 0) return true;
     char *version = events_version(wall_clock(), &size);
     return append_event(log, version, size, err);
@@ -413,8 +400,7 @@ bool runlog_open(RunLog *log, const Config *config, const char *run_dir, const c
     return runlog_lock(log, run_dir, err) && runlog_begin(log, config, command_line, threads, err);
 }
 
-/* ------------------------------------------------------------------------------------------------- going
- * on */
+/* --------------------------------------------------------------------------------------------- going on */
 
 bool runlog_is_unfinished(const RunLog *log) {
     char path[1152];
@@ -432,7 +418,7 @@ bool runlog_mark(const RunLog *log, RunLogMark *mark, Error *err) {
     if (fstat(log->metrics_fd, &metrics) != 0 || fstat(log->samples_fd, &samples) != 0 ||
         (log->diagnostics_fd >= 0 && fstat(log->diagnostics_fd, &diagnostics) != 0) ||
         (log->events_fd >= 0 && fstat(log->events_fd, &events) != 0))
-        return fail(err, log->dir, "be read");
+        return error_errno(err, log->dir, "be read");
     *mark = (RunLogMark){.metrics_bytes = metrics.st_size,
                          .samples_bytes = samples.st_size,
                          .diagnostics_bytes = diagnostics.st_size,
@@ -447,12 +433,12 @@ static bool cut(const RunLog *log, int fd, const char *name, int64_t bytes, Erro
     struct stat now;
     char path[1152];
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
-    if (fstat(fd, &now) != 0) return fail(err, path, "be read");
+    if (fstat(fd, &now) != 0) return error_errno(err, path, "be read");
     if (now.st_size < bytes)
         return error_set(err, ERR_CHECKPOINT,
                          "%s: %lld bytes, but the checkpoint was written behind byte %lld", path,
                          (long long)now.st_size, (long long)bytes);
-    return ftruncate(fd, bytes) == 0 || fail(err, path, "be cut back to the checkpoint");
+    return ftruncate(fd, bytes) == 0 || error_errno(err, path, "be cut back to the checkpoint");
 }
 
 bool runlog_continue(RunLog *log, const Config *config, const char *command_line, int threads, int64_t step,
@@ -470,13 +456,12 @@ bool runlog_continue(RunLog *log, const Config *config, const char *command_line
                  cut(log, log->diagnostics_fd, "diagnostics.jsonl", mark->diagnostics_bytes, err)) &&
                 open_events(log, config, mark->events_bytes, err) && write_config(log, config, err) &&
                 continue_machine(log, command_line, threads, step, err) &&
-                (unlink(summary) == 0 || errno == ENOENT || fail(err, summary, "be removed"));
+                (unlink(summary) == 0 || errno == ENOENT || error_errno(err, summary, "be removed"));
     if (!done) close_files(log);
     return done;
 }
 
-/* ------------------------------------------------------------------------------------------------- what is
- * said */
+/* ----------------------------------------------------------------------------------------- what is said */
 
 /* Later figures replace earlier ones; times add up. */
 static void remember(RunLog *log, StepRecord record) {
@@ -513,7 +498,7 @@ bool runlog_sample(RunLog *log, int64_t step, const char *text, size_t length, E
     int n = snprintf(head, sizeof head, "--- step %lld ---\n", (long long)step);
     bool done = write_all(log->samples_fd, head, (size_t)n) && write_all(log->samples_fd, text, length) &&
                 write_all(log->samples_fd, "\n\n", 2);
-    if (!done) return fail(err, log->dir, "take a sample in samples.txt");
+    if (!done) return error_errno(err, log->dir, "take a sample in samples.txt");
     if (log->events_fd < 0) return true;
     size_t size;
     char *event = events_text(step, "samples", text, length, wall_clock(), &size);

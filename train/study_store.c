@@ -15,23 +15,11 @@
 
 #define SUMMARY_MAX_BYTES ((size_t)1 << 20)
 
-static bool fail(Error *err, const char *path, const char *what) {
-    return error_set(err, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
-}
-
 /* The folders on the way to a file. */
 static bool make_parents(const char *path, Error *err) {
     char folder[STUDY_PATH_MAX];
     snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
     return file_make_folders(folder, "; set dir to a folder that can", err);
-}
-
-static bool write_text(const char *path, const char *text, Error *err) {
-    FILE *f = text ? file_create(path, err) : NULL;
-    if (!text) return error_set(err, ERR_IO, "%s: out of memory", path);
-    if (!f) return false;
-    fprintf(f, "%s\n", text); /* file_publish sees whether it failed */
-    return file_publish(f, path, err);
 }
 
 int study_store_lock(const char *dir, Error *err) {
@@ -40,7 +28,7 @@ int study_store_lock(const char *dir, Error *err) {
     if (!make_parents(path, err)) return -1;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0) {
-        fail(err, path, "be written");
+        error_errno(err, path, "be written");
         return -1;
     }
     for (int tries = 0; tries < 20; tries++) { /* a study that was killed takes a moment to go */
@@ -50,7 +38,7 @@ int study_store_lock(const char *dir, Error *err) {
     }
     if (errno == EWOULDBLOCK)
         error_set(err, ERR_BUSY, "%s: another process works on this study; wait for it, or set dir", dir);
-    else fail(err, path, "be locked");
+    else error_errno(err, path, "be locked");
     close(fd);
     return -1;
 }
@@ -58,7 +46,7 @@ int study_store_lock(const char *dir, Error *err) {
 bool study_store_describe(const StudySpec *spec, Error *err) {
     char path[STUDY_PATH_MAX], *text = json_print(spec->root);
     snprintf(path, sizeof path, "%s/study.json", spec->dir);
-    bool ok = write_text(path, text, err);
+    bool ok = file_write_text(path, text, err);
     free(text);
     return ok;
 }
@@ -142,14 +130,14 @@ static bool link_trunk(const StudySpec *spec, const StudyRun *run, const StudyTa
     snprintf(fresh, sizeof fresh, "%s.tmp", path);
     if (!make_parents(path, err)) return false;
     unlink(fresh);
-    return (symlink(target, fresh) == 0 && rename(fresh, path) == 0) || fail(err, path, "be linked");
+    return (symlink(target, fresh) == 0 && rename(fresh, path) == 0) || error_errno(err, path, "be linked");
 }
 
 bool study_store_prepare(const StudySpec *spec, const StudyRun *run, const StudyTask *task,
                          const StudyRun *trunk_run, const StudyTask *trunk, Error *err) {
     char path[STUDY_PATH_MAX];
     char *config = config_to_json(&task->config);
-    bool ok = make_parents(study_store_config(spec, run, path), err) && write_text(path, config, err) &&
+    bool ok = make_parents(study_store_config(spec, run, path), err) && file_write_text(path, config, err) &&
               make_parents(study_store_log(spec, run, path), err) &&
               (!trunk || !trunk_run || link_trunk(spec, trunk_run, trunk, err));
     free(config);
