@@ -37,9 +37,8 @@ typedef struct StepRecord {
     double forward_s, backward_s; /* "forward_s", ...: seconds since the line before */
     double optimizer_s, eval_s;
     double diagnostics_s; /* "diagnostics_s": absent where nothing was diagnosed */
-    double skipped,
-        rollbacks; /* "skipped": updates left out since the line before; "rollbacks": of the run so far, at the
-                                  first line behind one */
+    double skipped;        /* "skipped": updates left out since the line before */
+    double rollbacks;      /* "rollbacks": of the run so far, at the first line behind one */
     double spikes; /* "spikes": of the training loss, in the run so far; see spike.h */
     double temperature;    /* "temperature": null in the hard phase (INFINITY), absent (NAN) without one */
     double saturated_frac; /* "saturated_frac" */
