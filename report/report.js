@@ -7,7 +7,7 @@ const {methods, runs} = data;
 
 /* ------------------------------------------------------------------------------------------------- elements */
 
-function element(parent, tag, attributes, children) {
+function element(parent, attributes, children) {
   for (const [key, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === "function") parent.addEventListener(key, value);
@@ -16,9 +16,9 @@ function element(parent, tag, attributes, children) {
   parent.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
   return parent;
 }
-const h = (tag, attributes, ...children) => element(document.createElement(tag), tag, attributes, children);
+const h = (tag, attributes, ...children) => element(document.createElement(tag), attributes, children);
 const s = (tag, attributes, ...children) =>
-  element(document.createElementNS("http://www.w3.org/2000/svg", tag), tag, attributes, children);
+  element(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
 const number = (text) => h("td", {class: "number"}, text);
 
@@ -59,7 +59,7 @@ function countText(x) {
   const size = Math.abs(x);
   if (size < 1e-3 || size >= 1e18) return minus(x.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e"));
   const units = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
-  const [unit, letter] = units.find(([u]) => size >= u * 0.9995) || [1, ""];
+  const [unit, letter] = units.find(([u]) => size >= u * 0.99995) || [1, ""];
   return minus(String(+(x / unit).toPrecision(4))) + letter;
 }
 
@@ -82,6 +82,7 @@ const swatch = (method) => s("svg", {class: "swatch", viewBox: "0 0 22 10", "ari
   s("line", {x1: 0, x2: 22, y1: 5, y2: 5, stroke: color(method), "stroke-width": 3, "stroke-dasharray": dash(method)}));
 
 const runsOf = (method) => runs.filter((run) => run.method === method);
+const finishedOf = (method) => runsOf(method).filter((run) => run.outcome === "finished");
 
 /* What the reader chose. */
 const asked = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
@@ -98,7 +99,7 @@ const state = {
 
 /* ------------------------------------------------------------------------------------------------------ axes */
 
-/* y at x, between points; null outside. xs ascend. */
+/* y at x, on the straight line between points; null outside, and beside a point without y. xs ascend. */
 function between(xs, ys, x) {
   if (!xs.length || x < xs[0] || x > xs[xs.length - 1]) return null;
   let low = 0, high = xs.length - 1;
@@ -106,6 +107,7 @@ function between(xs, ys, x) {
     const middle = (low + high) >> 1;
     if (xs[middle] <= x) low = middle; else high = middle;
   }
+  if (!is(ys[low]) || !is(ys[high])) return x === xs[low] ? ys[low] : x === xs[high] ? ys[high] : null;
   const span = xs[high] - xs[low];
   return span > 0 ? ys[low] + (ys[high] - ys[low]) * (x - xs[low]) / span : ys[high];
 }
@@ -119,7 +121,7 @@ const clocked = (run, what, step) => {
 const X_AXES = {
   step: {name: "steps", of: (run, step) => step, text: (x) => countText(Math.round(x))},
   tokens: {name: "tokens", of: (run, step) => clocked(run, "tokens", step), text: countText},
-  time_s: {name: "seconds", of: (run, step) => clocked(run, "time_s", step), text: durationText},
+  time_s: {name: "time", unit: "", of: (run, step) => clocked(run, "time_s", step), text: durationText},
   flops: {name: "FLOPs", of: (run, step) => clocked(run, "tokens", step) * run.flops_a_token, text: countText},
 };
 const hasFlops = runs.length > 0 && runs.every((run) => is(run.flops_a_token));
@@ -160,7 +162,7 @@ function linesOf(key, noisy) {
     if (state.hidden.has(method)) return;
     const own = runsOf(method);
     const mean = state.view === "means" && m.figures[key];
-    if (mean) add(method, mean, own.filter((run) => run.outcome === "finished"), false);
+    if (mean) add(method, mean, finishedOf(method), false);
     else for (const run of own) add(method, run.figures[key], [run], own.length > 1);
   });
   return lines;
@@ -175,20 +177,21 @@ function differencesOf(key) {
     const sign = d.b === state.base ? 1 : -1, curve = d[key];
     const side = key === "train/loss" ? Math.floor(curve.step.length * state.smooth / 100) : 0;
     lines.push({
-      method: other, name: methods[other].name, x: xsOf(curve.step, runsOf(other)),
+      method: other, name: methods[other].name, x: xsOf(curve.step, finishedOf(other)),
       y: smoothed(curve.y.map((y) => sign * y), side), se: curve.se ? smoothed(curve.se, side) : null,
     });
   }
   return lines.sort((a, b) => a.method - b.method);
 }
 
-/* A figure of the whole model, or of the chosen tensor: then of each method's first run. */
+/* A figure of the whole model, or of the chosen tensor: then of each method's first run that was diagnosed. */
 function panelLines(key) {
   if (!state.tensor) return linesOf(key, NOISY.has(key));
   return methods.flatMap((m, method) => {
     const tensor = m.tensors.find((t) => t.name === state.tensor), figure = tensor && tensor.figures[key];
     if (!figure || !figure.step.length || state.hidden.has(method)) return [];
-    return [{method, name: m.name, x: xsOf(figure.step, runsOf(method).slice(0, 1)), y: figure.y}];
+    const run = runs.find(({dir}) => dir === m.diagnosed);
+    return [{method, name: m.name, x: xsOf(figure.step, [run]), y: figure.y, run}];
   });
 }
 
@@ -295,10 +298,11 @@ class Chart {
     return {x0, x1, y0, y1};
   }
 
-  /* The lowest to the highest value in sight; of losses, which fall steeply at first, and of their differences, what comes
-   * behind a fifth of the axis. One bad line does not flatten the others: no further up than twice the middle one. */
+  /* The lowest to the highest value in sight; of losses over steps, which fall steeply at first, and of their differences,
+   * what comes behind a fifth of the axis. One bad line does not flatten the others: no further up than 2.5 times the
+   * middle one, until the reader zooms. */
   heights(lines, x0, x1) {
-    const late = (this.options.steep || this.options.zero) && !this.window && !this.logX && !this.logY;
+    const late = this.shared && (this.options.steep || this.options.zero) && !this.window && !this.logX && !this.logY;
     const from = late ? x0 + (x1 - x0) / 5 : x0;
     let low = Infinity;
     const tops = [];
@@ -315,7 +319,7 @@ class Chart {
     if (!tops.length) return [0, 1];
     tops.sort((a, b) => a - b);
     let high = tops[tops.length - 1];
-    if (this.options.steep && !this.logY) high = Math.min(high, low + 2.5 * (tops[tops.length >> 1] - low) || high);
+    if (this.options.steep && !this.logY && !this.window) high = Math.min(high, low + 2.5 * (tops[tops.length >> 1] - low) || high);
     if (this.options.zero) [low, high] = [Math.min(0, low), Math.max(0, high)];
     if (low === high) [low, high] = this.logY ? [low / 1.5, high * 1.5] : [low - (Math.abs(low) * 0.05 || 0.5), high + (Math.abs(high) * 0.05 || 0.5)];
     if (this.logY) return [low / (high / low) ** 0.04, high * (high / low) ** 0.04];
@@ -353,7 +357,7 @@ class Chart {
       this.grid(),
       s("g", {"clip-path": `url(#${clip})`, fill: "none"}, this.bands(lines), this.raws(lines), lines.map((line) => this.line(line))),
       this.marks(lines), this.labels(names), this.cursor);
-    this.hint.textContent = this.clipped(lines) ? "Some values are off the chart, whose height is that of the later part: zoom in there to see them." : "";
+    this.hint.textContent = this.clipped(lines) ? "Some values are off the chart: zoom in there to see them." : "";
     this.hint.hidden = !this.hint.textContent;
   }
 
@@ -452,10 +456,10 @@ class Chart {
   /* ---- reading values */
 
   read(x) {
-    const rows = [];
+    const rows = [], drawn = (value) => (this.logX ? Math.log(value) : value);
     for (const line of this.lines) {
-      const y = between(line.x, line.y, x);
-      if (y !== null && is(y)) rows.push({line, y, se: line.se ? between(line.x, line.se, x) : null});
+      const xs = line.x.map(drawn), y = between(xs, line.y, drawn(x));
+      if (is(y)) rows.push({line, y, se: line.se ? between(xs, line.se, drawn(x)) : null});
     }
     return rows.sort((a, b) => a.y - b.y);
   }
@@ -465,6 +469,8 @@ class Chart {
     return is(row.se) ? `${text} ± ${errorText(row.se)}` : text;
   }
 
+  where() { return `${this.axis.text(this.at)} ${this.axis.unit ?? this.axis.name}`.trim(); }
+
   point(x, clientX, clientY) {
     const {box, see} = this;
     if (!see) return;
@@ -473,9 +479,8 @@ class Chart {
     this.cursor.replaceChildren(s("line", {x1: px, x2: px, y1: box.top, y2: box.bottom, stroke: "var(--soft)", "stroke-width": 1}),
       ...rows.filter(({y}) => y >= see.y0 && y <= see.y1).map(({line, y}) => s("circle", {cx: px, cy: this.py(y), r: 3, fill: color(line.method), stroke: "var(--page)"})));
     const tip = document.getElementById("tip");
-    const named = (line) => (line.run && state.view === "runs" && runsOf(line.method).length > 1 ? `${line.name} seed ${line.run.seed}` : line.name);
-    tip.replaceChildren(h("div", {class: "soft"}, `${this.axis.text(this.at)} ${this.axis.unit === undefined ? this.axis.name : this.axis.unit}`),
-      h("table", {}, h("tbody", {}, rows.slice(0, most).map((row) => h("tr", {}, h("td", {}, swatch(row.line.method)), h("td", {}, named(row.line)), number(this.value(row)))))),
+    tip.replaceChildren(h("div", {class: "soft"}, this.where()),
+      h("table", {}, h("tbody", {}, rows.slice(0, most).map((row) => h("tr", {}, h("td", {}, swatch(row.line.method)), h("td", {}, lineName(row.line)), number(this.value(row)))))),
       rows.length > most ? h("div", {class: "soft"}, `and ${rows.length - most} above`) : rows.length ? "" : h("div", {class: "soft"}, "no values here"));
     tip.hidden = false;
     const frame = this.svg.getBoundingClientRect();
@@ -574,7 +579,8 @@ class Chart {
     if (event.key in moves) {
       const {box} = this, px = this.at === null ? box.left : this.px(this.at);
       const rows = this.point(this.dataX(px + moves[event.key] * (box.right - box.left) / 60));
-      document.getElementById("heard").textContent = `${this.axis.text(this.at)} ${this.axis.name}: ` + rows.slice(0, 8).map((row) => `${row.line.name} ${this.value(row)}`).join(", ");
+      document.getElementById("heard").textContent =
+        `${this.where()}: ` + rows.slice(0, 8).map((row) => `${lineName(row.line)} ${this.value(row)}`).join(", ");
     } else if (event.key in acts) acts[event.key]();
     else return;
     event.preventDefault();
@@ -597,6 +603,8 @@ class Chart {
     link.click();
   }
 }
+
+const lineName = ({name, method, run}) => (run && runsOf(method).length > 1 ? `${name} seed ${run.seed}` : name);
 
 /* One name a method, at the last value of its best line; of a curve with an optimum, at that. */
 function endLabels(lines, text) {
@@ -713,9 +721,12 @@ function lead() {
     best.loss.n > 1 ? ` (mean ± standard error of ${best.loss.n} seeds).` : " (one run)."];
   if (is(c.p)) words.push(` Against the baseline ${methods[data.baseline].name}: ${differenceOf(c)} (${c.n} pairs), p = ${pText(c.p_holm)} after Holm’s correction: `, verdict(c), ".");
   const tested = data.pairs.filter((pair) => pair.a === 0 && is(pair.p)), even = tested.filter((pair) => pair.verdict === "not distinguishable");
-  if (tested.length && even.length) words.push(` Among all pairs, not distinguishable from it: ${even.map((pair) => methods[pair.b].name).join(", ")}.`);
-  else if (tested.length) words.push(tested.every((pair) => pair.verdict === "better") ? " Among all pairs, it is better than every other method that could be tested." : "");
-  else if (methods.length > 1) words.push(" Without two seeds in common, nothing can be said about whether a difference is more than chance.");
+  const among = data.pair_tests > 1 ? ` In the stricter comparison of all ${data.pair_tests} pairs, it is` : " It is";
+  const said = is(c.p) && data.pair_tests === 1;
+  if (!said && even.length) words.push(`${among} not distinguishable from ${even.map((pair) => methods[pair.b].name).join(", ")}.`);
+  else if (!said && tested.length && tested.every((pair) => pair.verdict === "better"))
+    words.push(`${among} better than every other method that could be tested.`);
+  if (!tested.length && methods.length > 1) words.push(" Without two seeds in common, nothing can be said about whether a difference is more than chance.");
   return h("p", {class: "lead"}, words);
 }
 
@@ -879,7 +890,8 @@ function branches() {
 }
 
 function curves() {
-  const over = (name, key, noisy, extra) => new Chart({name, over: "steps", steep: true, labels: true, text: lossText, height: 360, lines: () => linesOf(key, noisy), ...extra});
+  const over = (name, key, noisy) =>
+    new Chart({name, over: "steps", steep: true, labels: true, text: lossText, height: 360, lines: () => linesOf(key, noisy)});
   const parts = [];
   if (runs.some((run) => run.figures["val/loss"])) parts.push(over("validation loss", "val/loss", false).node);
   if (runs.some((run) => run.figures["train/loss"])) parts.push(over("training loss", "train/loss", true).node);
@@ -889,8 +901,13 @@ function curves() {
 
 function differences() {
   if (!data.differences.some((d) => d["val/loss"])) return null;
-  const bases = methods.map((m, i) => i).filter((i) => data.differences.some((d) => (d.a === i || d.b === i) && d["val/loss"]) && (i < 12 || i === data.baseline));
-  if (!bases.includes(state.base)) state.base = bases[0];
+  const kept = (i) => i < data.baselines_max || i === data.baseline;
+  const bases = methods.map((m, i) => i)
+    .filter((i) => kept(i) && data.differences.some((d) => (d.a === i || d.b === i) && d["val/loss"]));
+  const wanted = methods.findIndex((m) => m.name === asked.base);
+  state.base = [wanted, data.baseline, bases[0]].find((i) => bases.includes(i));
+  const limit = methods.length > data.baselines_max ? `Differences are to the baseline and the best ${data.baselines_max} methods.` : null;
+  const missing = asked.base && wanted !== state.base ? `This report has no differences to ${asked.base}, which was asked for.` : null;
   const select = h("select", {id: "baseline", change: () => { state.base = +select.value; tell(); redraw(); }}, bases.map((i) => h("option", {value: i, selected: i === state.base}, methods[i].name)));
   const note = h("p", {class: "note"});
   const tell = () => {
@@ -901,7 +918,8 @@ function differences() {
   };
   tell();
   const chart = (name, key) => new Chart({name, over: "steps", zero: true, labels: true, height: 260, text: differenceText, lines: () => differencesOf(key)}).node;
-  return section("differences", "Differences", h("p", {class: "controls"}, h("label", {}, "baseline ", select)), note,
+  return section("differences", "Differences", h("p", {class: "controls"}, h("label", {}, "baseline ", select)),
+    missing && h("p", {class: "warn"}, missing), limit && h("p", {class: "note"}, limit), note,
     chart("validation loss minus the baseline’s", "val/loss"),
     data.differences.some((d) => d["train/loss"]) ? chart("training loss minus the baseline’s", "train/loss") : null);
 }
@@ -971,10 +989,8 @@ function provenance() {
 /* ------------------------------------------------------------------------------------------------------ page */
 
 function build() {
-  if (asked.x in X_AXES && (asked.x !== "flops" || hasFlops)) state.x = asked.x;
+  if (Object.hasOwn(X_AXES, asked.x) && (asked.x !== "flops" || hasFlops)) state.x = asked.x;
   if (asked.view === "means" || asked.view === "runs") state.view = asked.view;
-  const base = methods.findIndex((m) => m.name === asked.base);
-  if (base >= 0) state.base = base;
   const first = heading();
   if (!runs.length) {
     document.getElementById("report").append(first, h("p", {class: "lead"}, "There are no runs to show yet."));

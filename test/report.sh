@@ -59,8 +59,10 @@ a_run() { # a_run METHOD OPTIMIZER SEED LOSS [TRUNK'S METHOD]
     runs="$runs{\"dir\":\"runs/$1/seed=$3\",\"method\":\"$1\",\"phase\":\"final\",\"settings\":{\"optimizer.lr\":0.01},\"seed\":$3,\"trunk\":$trunk,\"branch_step\":$branch_step,\"state\":\"done\",\"loss\":$4},"
 }
 
-tuned() { # tuned METHOD LR LOSS
-    runs="$runs{\"dir\":\"runs/$1/lr=$2\",\"method\":\"$1\",\"phase\":\"tune\",\"settings\":{\"optimizer.lr\":$2},\"seed\":1,\"trunk\":null,\"branch_step\":null,\"state\":\"done\",\"loss\":$3},"
+tuned() { # tuned METHOD LR LOSS, null: diverged
+    state="done"
+    [ "$3" != null ] || state=diverged
+    runs="$runs{\"dir\":\"runs/$1/lr=$2\",\"method\":\"$1\",\"phase\":\"tune\",\"settings\":{\"optimizer.lr\":$2},\"seed\":1,\"trunk\":null,\"branch_step\":null,\"state\":\"$state\",\"loss\":$3},"
 }
 
 method() { # method NAME EDGE TRUNK
@@ -75,6 +77,7 @@ a_run hard signum 2 3.25
 a_run hard signum 3 3.30
 tuned soft 0.001 3.5
 tuned soft 0.1 3.4
+tuned soft 1 null
 tuned hard 0.001 3.6
 echo "{\"name\":\"small\",\"baseline\":\"hard\",\"state\":\"done\",\"methods\":[$(method soft null '"hard"'),$(method hard '"optimizer.lr at its highest value"' null)],\"runs\":[${runs%,}]}" >study/index.json
 
@@ -113,6 +116,14 @@ loads_nothing() {
         grep -q "default-src 'none'" "$page"
 }
 check the_page_loads_nothing loads_nothing
+
+browser "$page#x=toString&base=soft" >dom.html
+check a_link_may_name_the_baseline says 'selected="">soft</option>' 'aria-pressed="true">steps<' 'id="problem" hidden'
+check a_baseline_that_is_there_is_not_missed sh -c '! grep -qF "This report has no differences" dom.html'
+sed 's/"baselines_max":12/"baselines_max":0/' "$page" >few.html
+browser "$work/few.html#base=soft" >dom.html
+check a_baseline_beyond_the_limit_is_told says "This report has no differences to soft" "Differences are to the baseline and the best 0 methods" \
+    'selected="">hard</option>'
 
 # ---- little, and much ---------------------------------------------------------------------------------------------
 

@@ -90,12 +90,28 @@ const tests = {
   },
   axes_should_follow_the_reader() {
     const chart = chartNamed("validation loss"), seen = {};
-    for (const name of ["tokens", "seconds", "FLOPs", "steps"]) {
+    for (const name of ["tokens", "time", "FLOPs", "steps"]) {
       labelled(name).click();
       drawAll();
       seen[name] = texts(chart).includes(name) && !/NaN/.test(paths(chart)) && chart.full[1];
     }
-    return seen.steps > 0 && seen.tokens === seen.steps * 64 && Math.abs(seen.seconds - seen.steps / 4) < 1e-6 && seen.FLOPs === seen.tokens * 1000;
+    return seen.steps > 0 && seen.tokens === seen.steps * 64 && Math.abs(seen.time - seen.steps / 4) < 1e-6 && seen.FLOPs === seen.tokens * 1000;
+  },
+  units_should_be_said_once() {
+    const chart = chartNamed("validation loss"), heard = document.getElementById("heard"), said = [];
+    labelled("time").click();
+    drawAll();
+    for (const each of [chart, chartNamed("final validation loss by lr")]) {
+      key(each, "End");
+      said.push(tip.firstChild.textContent, heard.textContent.split(":")[0]);
+      key(each, "Escape");
+    }
+    labelled("steps").click();
+    drawAll();
+    return said.join() === "10 s,10 s,1.25,1.25";
+  },
+  counts_should_round_to_the_nearest_unit() {
+    return countText(999600) === "999.6k" && countText(999960) === "1M" && countText(1234567) === "1.235M";
   },
   log_axes_should_bend_the_curves() {
     const chart = chartNamed("training loss"), before = paths(chart);
@@ -129,6 +145,58 @@ const tests = {
     select.dispatchEvent(new Event("change"));
     return ahead > 0 && last(0) === -ahead && last(1) === undefined;
   },
+  only_finished_runs_should_say_where_steps_are() {
+    const ends = () => [differencesOf("val/loss"), linesOf("val/loss", false)].map((lines) => lines.find((l) => l.method === 0).x.at(-1));
+    const first = runsOf(0)[0], double = first.clock.tokens.map((tokens) => 2 * tokens);
+    labelled("tokens").click();
+    const before = ends();
+    runs.push({...first, outcome: "diverged", clock: {...first.clock, tokens: double}});
+    const after = ends();
+    runs.pop();
+    labelled("steps").click();
+    drawAll();
+    return before.join() === "2560,2560" && after.join() === before.join();
+  },
+  runs_beside_means_should_tell_their_seeds() {
+    const chart = chartNamed("validation loss"), m = methods[0], {figures} = m;
+    m.figures = {};
+    chart.draw();
+    key(chart, "End");
+    const said = [tip.textContent, document.getElementById("heard").textContent];
+    m.figures = figures;
+    chart.leave();
+    drawAll();
+    return state.view === "means" && said.every((text) => [1, 2, 3].every((seed) => text.includes(`${m.name} seed ${seed}`))
+      && !text.includes(`${methods[1].name} seed`));
+  },
+  tuning_charts_should_not_invent_losses() { // of soft 0.001 has 3.5, 0.01 3.1, 0.1 3.4; 1 diverged
+    const chart = chartNamed("final validation loss by lr"), soft = (x) => (chart.read(x).find((row) => row.line.method === 0) || {}).y;
+    return chart.logX && soft(0.1) === 3.4 && soft(0.5) === undefined && soft(1) === undefined
+      && Math.abs(soft(10 ** -1.5) - (soft(0.01) + soft(0.1)) / 2) < 1e-9;
+  },
+  zooming_should_show_what_was_off_the_chart() {
+    const lines = [4, 5, 99].map((y, method) => ({method: 0, name: "line", x: [0, 1, 2, 3], y: [y + 1, y, y, y]}));
+    const chart = new Chart({name: "three lines", steep: true, text: lossText, x: {name: "x", text: countText}, lines: () => lines});
+    charts.pop();
+    chart.draw();
+    const hidden = chart.see.y1 < 10 && !chart.hint.hidden;
+    chart.show([1, 2]);
+    const shown = chart.see.y1 >= 99 && chart.hint.hidden;
+    lines.pop();
+    chart.reset();
+    return hidden && shown && chart.see.y1 >= 6; // x is no step: its first fifth is as good as the rest
+  },
+  the_lead_should_name_what_it_compares() {
+    const pair = data.pairs.find(({a}) => a === 0), {verdict} = pair, {pair_tests} = data;
+    pair.verdict = "not distinguishable";
+    const alone = lead().textContent;
+    data.pair_tests = 3;
+    const among = lead().textContent;
+    Object.assign(data, {pair_tests});
+    Object.assign(pair, {verdict});
+    return !alone.includes("not distinguishable")
+      && among.includes(`In the stricter comparison of all 3 pairs, it is not distinguishable from ${methods[pair.b].name}.`);
+  },
   every_run_should_have_a_line() {
     labelled("every run").click();
     const lines = chartNamed("validation loss").options.lines();
@@ -144,6 +212,19 @@ const tests = {
     const panel = chartNamed("noise density φ of the gradient"), gone = chartNamed("gradient norm, before clipping");
     return panel.lines[0].y[0] === 0.25 && gone.node.hidden && chartNamed("before the map").lines[0].y.join() === "0.001,0.1,1"
       && chartNamed("after the map").lines[0].y.join() === "0.5,0.9,1";
+  },
+  a_tensors_steps_should_be_those_of_the_run_that_was_diagnosed() {
+    const [run] = runs, {tensor} = state, place = () => panelLines("noise_phi").map((line) => line.x.at(-1)).join();
+    state.tensor = "h.0.weight";
+    labelled("tokens").click();
+    const before = place();
+    runs.unshift({...run, dir: "another", clock: {...run.clock, tokens: run.clock.tokens.map((tokens) => 2 * tokens)}});
+    const after = place();
+    runs.shift();
+    state.tensor = tensor;
+    labelled("steps").click();
+    drawAll();
+    return before === "2560,2560" && after === before;
   },
   the_theme_should_switch() {
     const root = document.documentElement, before = [root.dataset.theme, getComputedStyle(document.body).backgroundColor];

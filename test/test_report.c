@@ -380,7 +380,7 @@ static void data_should_hold_means_and_paired_verdicts(void **state) {
     assert_number(data, "methods.1.loss.mean", 3.2);
     assert_number(data, "methods.1.loss.se", 0.1 / sqrt(3));
     assert_number(data, "methods.0.perplexity", exp(3));
-    assert_number(data, "methods.1.tokens.mean", 128);
+    assert_number(data, "methods.1.time_s.mean", 4);
     assert_number(data, "pairs.0.a", 0);
     assert_number(data, "pairs.0.mean", -0.2);
     assert_true(fabs(cJSON_GetNumberValue(at(data, "pairs.0.p")) - 0.0741799) < 1e-6);
@@ -440,17 +440,46 @@ static void a_branch_should_be_charged_only_its_own_time(void **state) {
 static void what_has_no_end_or_differs_should_be_noted(void **state) {
     (void)state;
     char *text;
-    Run runs[] = {make_run("a", "adamw", 1, 3), make_run("b", "muon", 1, 4)};
+    Run runs[] = {make_run("a", "adamw", 1, 3), make_run("b", "muon", 1, 4), make_run("c", "lion", 1, 5)};
     strcpy(runs[1].outcome, "");
-    runs[1].records[2].tokens = 77;
     runs[1].torn = true;
-    cJSON *data = report_of(runs, 2, &text);
+    runs[2].records[2].tokens = 77;
+    cJSON *data = report_of(runs, 3, &text);
     assert_int_equal(cJSON_GetArraySize(at(data, "notes")), 3);
     assert_non_null(strstr(cJSON_GetStringValue(at(data, "notes.0")), "different numbers of tokens"));
     assert_non_null(strstr(cJSON_GetStringValue(at(data, "notes.1")), "torn"));
     assert_non_null(strstr(cJSON_GetStringValue(at(data, "notes.2")), "has not ended"));
-    assert_number(data, "methods.1.open", 1);
+    assert_number(data, "methods.2.open", 1);
     assert_number(data, "runs.1.final", 4);
+    cJSON_Delete(data);
+    free(text);
+}
+
+static void tokens_of_runs_that_did_not_finish_should_not_be_noted(void **state) {
+    (void)state;
+    char *text;
+    Run runs[] = {make_run("a", "adamw", 1, 3), make_run("b", "muon", 1, 4), make_run("c", "lion", 1, 5)};
+    strcpy(runs[0].outcome, "diverged");
+    strcpy(runs[1].outcome, "");
+    runs[0].records[2].tokens = 77;
+    runs[1].records[2].tokens = 78;
+    cJSON *data = report_of(runs, 3, &text);
+    assert_int_equal(cJSON_GetArraySize(at(data, "notes")), 2);
+    assert_null(strstr(text, "different numbers of tokens"));
+    cJSON_Delete(data);
+    free(text);
+}
+
+/* The second of two, the first has none. */
+static void tensors_should_name_the_run_that_was_diagnosed(void **state) {
+    (void)state;
+    char *text;
+    Run runs[] = {make_run("t1", "muon", 1, 3), make_run("t2", "muon", 2, 4), make_run("t3", "lion", 1, 5)};
+    write_diagnostics("t2", 3, "");
+    cJSON *data = report_of(runs, 3, &text);
+    assert_text(data, "methods.0.diagnosed", cJSON_GetStringValue(at(data, "runs.1.dir")));
+    assert_int_equal(cJSON_GetArraySize(at(data, "methods.0.tensors")), 2);
+    assert_true(cJSON_IsNull(at(data, "methods.1.diagnosed")));
     cJSON_Delete(data);
     free(text);
 }
@@ -573,7 +602,7 @@ static void hostile_files_should_not_break_the_page(void **state) {
     *end = '\0';
     cJSON *tree = json_parse(data, (size_t)(end - data), "data", ERR_DATA, &err);
     if (!tree) fail_msg("%s", err.text);
-    assert_text(tree, "runs.0.name", names[0]);
+    assert_text(tree, "methods.0.name", names[0]);
     assert_text(tree, "runs.0.samples.0.text",
                 "a b</script><script>alert(1)</script>\xef\xbf\xbd\xe2\x80\xa8<!--");
     cJSON_Delete(tree);
@@ -614,6 +643,8 @@ int main(void) {
         cmocka_unit_test(differences_should_be_of_the_same_seed),
         cmocka_unit_test(a_branch_should_be_charged_only_its_own_time),
         cmocka_unit_test(what_has_no_end_or_differs_should_be_noted),
+        cmocka_unit_test(tokens_of_runs_that_did_not_finish_should_not_be_noted),
+        cmocka_unit_test(tensors_should_name_the_run_that_was_diagnosed),
         cmocka_unit_test(a_run_that_has_just_begun_should_have_a_report),
         cmocka_unit_test(samples_should_be_the_last_ones_byte_for_byte),
         cmocka_unit_test(a_study_should_be_reported_without_runs_that_cannot_be_read),

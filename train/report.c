@@ -1,7 +1,7 @@
 /* report.c: see report.h. What the page is given:
  *
- *     title, level, baseline (a method), notes, methods (the best first), runs, pairs, branches, differences,
- *     settings, machines
+ *     title, level, baseline (a method), build, notes, methods (the best first), runs, pair_tests, baseline_tests, pairs,
+ *     branch_tests, branches, baselines_max, differences, settings, config (the best method's)
  *
  * Curves are objects {"step", "y", "se", "low", "high"} of arrays, as in curve.h; a run's "clock" says what its steps
  * are in tokens and seconds. */
@@ -43,7 +43,6 @@ typedef struct Report {
     const ReportSource *source;
     RunFigures *figures; /* (run_count) of those shown */
     int *position;       /* (methods) the best is 0 */
-    int *place;          /* (run_count) of shown runs among those shown; -1 */
     int shown;
     Error *err;
 } Report;
@@ -200,15 +199,12 @@ static void put_result(Report *r, const Run *run) {
     JsonOut *out = &r->out;
     RunResult result = run_result(run);
     json_out_text(out, "outcome", run->outcome);
-    json_out_number(out, "steps", (double)result.steps, 15);
     json_out_number(out, "tokens", (double)result.tokens, 15);
     json_out_number(out, "final", result.final_val, RESULT_DIGITS);
     json_out_number(out, "best", result.best_val, RESULT_DIGITS);
     json_out_number(out, "best_step", (double)result.best_step, 15);
     json_out_number(out, "time_s", result.time_s, 6);
-    json_out_number(out, "tokens_per_s", result.tokens_per_s, 6);
     json_out_number(out, "flops_a_token", flops_a_token(run), RESULT_DIGITS);
-    json_out_flag(out, "torn", run->torn);
 }
 
 static void put_origin(Report *r, const StudyRun *run, const Run *read) {
@@ -228,7 +224,6 @@ static bool put_run(Report *r, int i) {
     const Run *read = &r->source->runs[i];
     JsonOut *out = &r->out;
     json_out_open(out, NULL, '{');
-    json_out_text(out, "name", read->name);
     json_out_text(out, "dir", run->dir);
     json_out_number(out, "method", position_of(r, run), 9);
     json_out_number(out, "seed", (double)run->seed, 17);
@@ -318,7 +313,6 @@ static void put_sample(JsonOut *out, const char *key, const StatsSample *s) {
     json_out_open(out, key, '{');
     json_out_number(out, "n", s->n, 9);
     json_out_number(out, "mean", s->mean, RESULT_DIGITS);
-    json_out_number(out, "sd", s->sd, RESULT_DIGITS);
     json_out_number(out, "se", s->se, RESULT_DIGITS);
     json_out_close(out, '}');
 }
@@ -326,14 +320,14 @@ static void put_sample(JsonOut *out, const char *key, const StatsSample *s) {
 /* Over the runs shown: mean speed, time and so on. */
 static bool put_costs(Report *r, const StudyResult *m) {
     double *values = malloc(((size_t)m->loss.n + 1) * sizeof *values);
-    static const char *const keys[] = {"tokens_per_s", "time_s", "tokens", "best"};
+    static const char *const keys[] = {"tokens_per_s", "time_s", "best"};
     if (!values) return out_of_memory(r->err);
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         int n = 0;
         for (int i = 0; i < m->loss.n; i++) {
             const Run *run = &r->source->runs[m->done[i] - r->source->index->runs];
             RunResult result = run->dir ? run_result(run) : (RunResult){.best_val = NAN};
-            double value[] = {result.tokens_per_s, result.time_s, (double)result.tokens, result.best_val};
+            double value[] = {result.tokens_per_s, result.time_s, result.best_val};
             if (run->dir && isfinite(value[k])) values[n++] = value[k];
         }
         StatsSample sample = stats_sample(values, n);
@@ -358,7 +352,6 @@ static void put_tuning(Report *r, const StudyResult *m) {
             json_out_text(out, "text", curve->points[i].text);
             json_out_number(out, "value", curve->points[i].value, RESULT_DIGITS);
             json_out_number(out, "loss", curve->points[i].loss, RESULT_DIGITS);
-            json_out_number(out, "n", curve->points[i].n, 9);
             json_out_number(out, "diverged", curve->points[i].diverged, 9);
             json_out_close(out, '}');
         }
@@ -404,12 +397,16 @@ static bool put_tensor(Report *r, TensorFigures *tensor, size_t limit) {
 /* Of the method's first run that has any. */
 static bool put_tensors(Report *r, int position) {
     RunTensors tensors = {0};
+    const StudyRun *run = NULL;
     bool ok = true;
-    for (int i = 0; ok && tensors.count == 0 && i < r->source->index->run_count; i++)
-        if (is_shown(r, i) && position_of(r, &r->source->index->runs[i]) == position)
+    for (int i = 0; ok && tensors.count == 0 && i < r->source->index->run_count; i++) {
+        run = &r->source->index->runs[i];
+        if (is_shown(r, i) && position_of(r, run) == position)
             ok = run_tensors_read(&tensors, &r->source->runs[i], r->err);
+    }
     size_t figures = (size_t)(tensors.count + 1) * (size_t)r->source->summary->count;
     size_t limit = within(POINTS_OF_TENSORS / figures, TENSOR_POINTS_MIN, TENSOR_POINTS_MAX);
+    json_out_text(&r->out, "diagnosed", tensors.count ? run->dir : NULL);
     json_out_open(&r->out, "tensors", '[');
     for (int i = 0; ok && i < tensors.count; i++) ok = put_tensor(r, &tensors.tensors[i], limit);
     json_out_close(&r->out, ']');
@@ -443,13 +440,10 @@ static bool put_method(Report *r, int position, Seeds *s) {
     json_out_text(out, "name", method->name);
     json_out_text(out, "optimizer", method->optimizer);
     json_out_text(out, "settings", study_settings_text(method->settings, settings, sizeof settings));
-    json_out_text(out, "trunk", *method->trunk ? method->trunk : NULL);
     json_out_text(out, "edge", *method->edge ? method->edge : NULL);
     json_out_number(out, "diverged", m->diverged, 9);
     json_out_number(out, "failed", m->failed, 9);
     json_out_number(out, "open", m->open, 9);
-    json_out_number(out, "tuned", m->tuned, 9);
-    json_out_number(out, "tuned_diverged", m->tuned_diverged, 9);
     put_sample(out, "loss", &m->loss);
     json_out_number(out, "perplexity", exp(m->loss.mean), RESULT_DIGITS);
     put_comparison(out, "against_baseline", position, r->position[r->source->summary->baseline],
@@ -556,6 +550,7 @@ static bool put_differences(Report *r) {
     size_t pairs = 1;
     for (int i = 0; i < count * count; i++) pairs += is_difference(r, i % count, i / count);
     size_t limit = within(POINTS_OF_DIFFERENCES / pairs, DIFFERENCE_POINTS_MIN, DIFFERENCE_POINTS_MAX);
+    json_out_number(&r->out, "baselines_max", BASELINES_MAX, 9);
     json_out_open(&r->out, "differences", '[');
     for (int b = 0; ok && b < count; b++)
         for (int a = 0; ok && a < count; a++)
@@ -632,10 +627,11 @@ static bool setting_differs(const Report *r, const char *path) {
     return false;
 }
 
+/* Of those that finished. */
 static bool tokens_differ(const Report *r) {
     int64_t tokens = -1;
     for (int i = 0; i < r->source->index->run_count; i++) {
-        if (!is_shown(r, i)) continue;
+        if (!is_shown(r, i) || strcmp(r->source->runs[i].outcome, "finished") != 0) continue;
         int64_t now = run_result(&r->source->runs[i]).tokens;
         if (tokens >= 0 && now != tokens) return true;
         tokens = now;
