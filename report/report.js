@@ -51,7 +51,11 @@ const digitsFor = (se) => (is(se) && se > 0 ? clamp(1 - Math.floor(Math.log10(se
 const signed = (x, se) => (x > 0 ? "+" : "") + fixed(x, digitsFor(se));
 const withError = (x, se) => (is(x) ? fixed(x, digitsFor(se)) + (is(se) ? " ± " + errorText(se) : "") : NONE);
 const differenceText = (x) => (is(x) && x > 0 ? "+" : "") + fixed(x, Math.abs(x) < 0.00095 && x !== 0 ? 5 : 4);
-const pText = (p) => (!is(p) ? NONE : p < 0.0001 ? "< 0.0001" : p > 0.9995 ? "1" : p.toPrecision(Math.abs(p - data.level) < data.level / 10 ? 3 : 2)); // which side it is on
+function pText(p) {
+  if (!is(p)) return NONE;
+  if (p < 0.0001) return "< 0.0001";
+  return p > 0.9995 ? "1" : p.toPrecision(Math.abs(p - data.level) < data.level / 10 ? 3 : 2); // which side of the level it is on
+}
 
 function countText(x) {
   if (!is(x)) return NONE;
@@ -380,7 +384,8 @@ class Chart {
         s("text", {x, y: box.bottom + 17, "text-anchor": "middle"}, axis.text(t)));
     }
     parts.push(s("line", {x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, stroke: "var(--soft)"}));
-    if (this.options.zero) parts.push(s("line", {x1: box.left, x2: box.right, y1: this.py(0), y2: this.py(0), stroke: "var(--soft)", "stroke-dasharray": "1 3"}));
+    if (this.options.zero)
+      parts.push(s("line", {x1: box.left, x2: box.right, y1: this.py(0), y2: this.py(0), stroke: "var(--soft)", "stroke-dasharray": "1 3"}));
     parts.push(s("text", {x: (box.left + box.right) / 2, y: box.bottom + 33, "text-anchor": "middle"}, axis.name));
     return s("g", {}, parts);
   }
@@ -433,7 +438,8 @@ class Chart {
         if (x < box.left - 1 || x > box.right + 1) return;
         if (!known) parts.push(s("path", {d: `M${x - 4} ${y - 4}l8 8m0 -8l-8 8`, stroke: color(line.method), "stroke-width": 2, fill: "none"}));
         else if (this.py(line.y[i]) < box.top) parts.push(s("path", {d: `M${x - 5} ${y + 8}l5 -8l5 8z`, fill: color(line.method)}));
-        else parts.push(s("circle", {cx: x, cy: y, r: mark.best ? 6.5 : 3.5, fill: mark.best ? "var(--page)" : color(line.method), stroke: color(line.method), "stroke-width": mark.best ? 2.5 : 0}),
+        else parts.push(s("circle", {cx: x, cy: y, r: mark.best ? 6.5 : 3.5, fill: mark.best ? "var(--page)" : color(line.method),
+          stroke: color(line.method), "stroke-width": mark.best ? 2.5 : 0}),
           mark.best && s("circle", {cx: x, cy: y, r: 2.5, fill: color(line.method)}));
       });
     }
@@ -477,10 +483,12 @@ class Chart {
     this.at = clamp(x, see.x0, see.x1);
     const rows = this.read(this.at), px = this.px(this.at), most = 16;
     this.cursor.replaceChildren(s("line", {x1: px, x2: px, y1: box.top, y2: box.bottom, stroke: "var(--soft)", "stroke-width": 1}),
-      ...rows.filter(({y}) => y >= see.y0 && y <= see.y1).map(({line, y}) => s("circle", {cx: px, cy: this.py(y), r: 3, fill: color(line.method), stroke: "var(--page)"})));
+      ...rows.filter(({y}) => y >= see.y0 && y <= see.y1).map(({line, y}) =>
+        s("circle", {cx: px, cy: this.py(y), r: 3, fill: color(line.method), stroke: "var(--page)"})));
     const tip = document.getElementById("tip");
     tip.replaceChildren(h("div", {class: "soft"}, this.where()),
-      h("table", {}, h("tbody", {}, rows.slice(0, most).map((row) => h("tr", {}, h("td", {}, swatch(row.line.method)), h("td", {}, lineName(row.line)), number(this.value(row)))))),
+      h("table", {}, h("tbody", {}, rows.slice(0, most).map((row) =>
+        h("tr", {}, h("td", {}, swatch(row.line.method)), h("td", {}, lineName(row.line)), number(this.value(row)))))),
       rows.length > most ? h("div", {class: "soft"}, `and ${rows.length - most} above`) : rows.length ? "" : h("div", {class: "soft"}, "no values here"));
     tip.hidden = false;
     const frame = this.svg.getBoundingClientRect();
@@ -594,12 +602,14 @@ class Chart {
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("width", this.box.width);
     for (const name of ["tabindex", "role", "aria-label"]) copy.removeAttribute(name);
-    copy.prepend(s("style", {}, `text{font:12px system-ui,sans-serif;fill:var(--soft)}.end{font-weight:600}`), s("rect", {width: "100%", height: "100%", fill: "var(--page)"}));
+    copy.prepend(s("style", {}, `text{font:12px system-ui,sans-serif;fill:var(--soft)}.end{font-weight:600}`),
+      s("rect", {width: "100%", height: "100%", fill: "var(--page)"}));
     return new XMLSerializer().serializeToString(copy).replace(/var\((--\w+)\)/g, (all, name) => style.getPropertyValue(name).trim());
   }
 
   save() {
-    const link = h("a", {href: "data:image/svg+xml;charset=utf-8," + encodeURIComponent(this.text()), download: this.options.name.replace(/[^a-z0-9]+/gi, "_") + ".svg"});
+    const link = h("a", {href: "data:image/svg+xml;charset=utf-8," + encodeURIComponent(this.text()),
+      download: this.options.name.replace(/[^a-z0-9]+/gi, "_") + ".svg"});
     link.click();
   }
 }
@@ -653,11 +663,13 @@ function setAxis(x) {
 
 function controls() {
   const percent = h("span", {class: "soft"}, state.smooth + " %");
-  const slider = h("input", {type: "range", min: 0, max: 10, step: 0.5, value: state.smooth, "aria-label": "smoothing, percent of the points on each side", style: "width:90px",
+  const slider = h("input", {type: "range", min: 0, max: 10, step: 0.5, value: state.smooth,
+    "aria-label": "smoothing, percent of the points on each side", style: "width:90px",
     input: () => { state.smooth = +slider.value; percent.textContent = slider.value + " %"; redraw(); }});
   const several = methods.some((m) => Object.keys(m.figures).length);
   return h("div", {class: "controls"},
-    choice("x", Object.entries(X_AXES).map(([key, axis]) => [key, axis.name, key === "flops" && !hasFlops ? "these runs were logged without FLOPs" : null]), () => state.x, setAxis),
+    choice("x", Object.entries(X_AXES).map(([key, axis]) =>
+      [key, axis.name, key === "flops" && !hasFlops ? "these runs were logged without FLOPs" : null]), () => state.x, setAxis),
     toggle("log x", () => state.logX, (on) => { state.logX = on; state.range = null; }),
     toggle("log y", () => state.logY, (on) => { state.logY = on; }),
     several ? choice("draw", [["means", "means ± s.e."], ["runs", "every run"]], () => state.view, (view) => { state.view = view; }) : null,
@@ -675,7 +687,11 @@ function legend() {
       redraw();
     }}, swatch(method), m.name));
   const mark = () => buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(!state.hidden.has(i))));
-  const all = h("button", {type: "button", class: "all", click: () => { state.hidden = new Set(state.hidden.size ? [] : methods.map((m, i) => i)); mark(); redraw(); }}, "all / none");
+  const all = h("button", {type: "button", class: "all", click: () => {
+    state.hidden = new Set(state.hidden.size ? [] : methods.map((m, i) => i));
+    mark();
+    redraw();
+  }}, "all / none");
   return h("div", {class: "legend", role: "group", "aria-label": "methods"}, methods.length > 1 ? [all, buttons] : buttons);
 }
 
@@ -701,17 +717,22 @@ const named = (method) => [swatch(method), " ", methods[method].name];
 function heading() {
   const seeds = [...new Set(runs.map((run) => run.seed))].length;
   const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
-  const title = data.title ? `Study ${data.title}` : methods.length === 1 ? methods[0].name : methods.length <= 5 ? methods.map((m) => m.name).join(", ") : `${methods.length} methods`;
+  const names = methods.length <= 5 ? methods.map((m) => m.name).join(", ") : `${methods.length} methods`;
+  const title = data.title ? `Study ${data.title}` : names;
   const tokens = Math.max(0, ...runs.map((run) => run.tokens));
   document.title = title;
   return h("header", {}, h("div", {}, h("h1", {}, title),
-    h("p", {class: "soft"}, `${plural(methods.length, "method")}, ${plural(runs.length, "run")}, ${plural(seeds, "seed")}; up to ${countText(tokens)} tokens of training. Losses in nats a token; lower is better.`)),
+    h("p", {class: "soft"}, `${plural(methods.length, "method")}, ${plural(runs.length, "run")}, ${plural(seeds, "seed")}; ` +
+      `up to ${countText(tokens)} tokens of training. Losses in nats a token; lower is better.`)),
     themeSwitch());
 }
 
 const verdictClass = {better: "better", worse: "worse"};
 const verdict = (c) => h("span", {class: verdictClass[c.verdict] || "even"}, c.verdict);
 const differenceOf = (c) => `${signed(c.mean, c.se)} ± ${errorText(c.se)}`;
+const intervalOf = (c) => `${signed(c.low, c.se)} to ${signed(c.high, c.se)}`;
+const INTERVAL = `${Math.round(100 - 100 * data.level)} % interval`;
+const comparisons = (n) => `${n} comparison${n === 1 ? "" : "s"}`;
 
 /* What the numbers say, in words. */
 function lead() {
@@ -719,7 +740,9 @@ function lead() {
   const best = methods[0], c = best.against_baseline;
   const words = [h("b", {}, best.name), ` has the lowest ${best.loss.n > 1 ? "mean " : ""}final validation loss, ${withError(best.loss.mean, best.loss.se)}`,
     best.loss.n > 1 ? ` (mean ± standard error of ${best.loss.n} seeds).` : " (one run)."];
-  if (is(c.p)) words.push(` Against the baseline ${methods[data.baseline].name}: ${differenceOf(c)} (${c.n} pairs), p = ${pText(c.p_holm)} after Holm’s correction: `, verdict(c), ".");
+  if (is(c.p))
+    words.push(` Against the baseline ${methods[data.baseline].name}: ${differenceOf(c)} (${c.n} pairs), ` +
+      `p = ${pText(c.p_holm)} after Holm’s correction: `, verdict(c), ".");
   const tested = data.pairs.filter((pair) => pair.a === 0 && is(pair.p)), even = tested.filter((pair) => pair.verdict === "not distinguishable");
   const among = data.pair_tests > 1 ? ` In the stricter comparison of all ${data.pair_tests} pairs, it is` : " It is";
   const said = is(c.p) && data.pair_tests === 1;
@@ -744,14 +767,23 @@ function notes() {
 function results() {
   const several = methods.some((m) => m.loss.n > 1), tests = data.baseline_tests > 0, base = methods[data.baseline].name;
   const spikesOf = (i) => runsOf(i).map((run) => run.figures.spikes).filter(Boolean).map((f) => f.y[f.y.length - 1]);
-  const range = (values) => (!values.length ? NONE : Math.min(...values) === Math.max(...values) ? String(values[0]) : `${Math.min(...values)} to ${Math.max(...values)}`);
-  const counted = (m) => [m.loss.n, m.open && `${m.open} open`, m.diverged && `${m.diverged} diverged`, m.failed && `${m.failed} failed`].filter((x) => x !== 0).join(", ") || "0";
+  const range = (values) => {
+    const low = Math.min(...values), high = Math.max(...values);
+    return !values.length ? NONE : low === high ? String(low) : `${low} to ${high}`;
+  };
+  const counted = (m) => [m.loss.n, m.open && `${m.open} open`, m.diverged && `${m.diverged} diverged`,
+    m.failed && `${m.failed} failed`].filter((x) => x !== 0).join(", ") || "0";
+  const finalText = (m, i) => {
+    if (m.loss.n) return several ? withError(m.loss.mean, m.loss.se) : lossText(m.loss.mean);
+    const [first] = runsOf(i);
+    return first && is(first.final) ? `(${lossText(first.final)})` : NONE;
+  };
   const columns = [ // head, is it a number?, cell, is it there?
     ["method", 0, (m, i) => h("th", {scope: "row"}, named(i)), true],
     ["optimizer", 0, (m) => m.optimizer, methods.some((m) => m.optimizer !== m.name)],
     ["chosen", 0, (m) => m.settings || NONE, methods.some((m) => m.settings)],
     ["runs", 1, counted, true],
-    ["final val. loss", 1, (m, i) => (m.loss.n ? (several ? withError(m.loss.mean, m.loss.se) : lossText(m.loss.mean)) : is(runsOf(i)[0] && runsOf(i)[0].final) ? `(${lossText(runsOf(i)[0].final)})` : NONE), true],
+    ["final val. loss", 1, finalText, true],
     [`minus ${base}`, 1, (m, i) => (i === data.baseline ? "baseline" : m.against_baseline.n > 1 ? differenceOf(m.against_baseline) : NONE), tests],
     ["p, Holm", 1, (m, i) => (i === data.baseline ? "" : pText(m.against_baseline.p_holm)), tests],
     ["verdict", 0, (m, i) => (i === data.baseline ? "" : m.loss.n ? verdict(m.against_baseline) : NONE), tests],
@@ -767,7 +799,8 @@ function results() {
   })));
   return section("results", "Results", table(columns, rows),
     h("p", {class: "note"}, several ? "Means over seeds of runs that finished, ± the standard error of the mean." : "One run a method: no standard error.",
-      tests ? ` The difference to ${base} is the mean over the seeds that both have; its verdict is that of a paired t-test at level ${data.level}, p corrected by Holm’s method for ${data.baseline_tests} comparison${data.baseline_tests > 1 ? "s" : ""}.` : "",
+      tests ? ` The difference to ${base} is the mean over the seeds that both have; its verdict is that of a paired t-test at level ` +
+        `${data.level}, p corrected by Holm’s method for ${comparisons(data.baseline_tests)}.` : "",
       runs.some((run) => run.trunk) ? " The time of a branch includes its trunk’s." : "",
       methods.some((m, i) => !m.loss.n && runsOf(i).length) ? " In brackets: the last value of a run that has not finished." : ""));
 }
@@ -786,11 +819,14 @@ function tuning() {
   });
   const rows = methods.flatMap((m, i) => m.tuning.map((curve) => {
     const best = curve.points[curve.best], diverged = curve.points.filter((point) => point.diverged).map((point) => point.text);
-    return [h("th", {scope: "row"}, named(i)), shortKey(curve.key), number(best ? best.text : NONE), number(best ? lossText(best.loss) : NONE), curve.points.map((point) => point.text).join("  "), diverged.length ? diverged.join("  ") : "none",
+    return [h("th", {scope: "row"}, named(i)), shortKey(curve.key), number(best ? best.text : NONE),
+      number(best ? lossText(best.loss) : NONE), curve.points.map((point) => point.text).join("  "),
+      diverged.length ? diverged.join("  ") : "none",
       curve.on_edge ? h("td", {class: "worse"}, "on the edge: a better value may lie beyond") : "inside the grid"];
   }));
   return section("tuning", "What was tuned",
-    h("p", {class: "note"}, "Each point is the mean over the tuning seeds, at the best of what else was tuned. A ring marks the optimum, a cross a value whose runs diverged, a triangle one above the chart."), charts,
+    h("p", {class: "note"}, "Each point is the mean over the tuning seeds, at the best of what else was tuned. A ring marks the optimum, " +
+      "a cross a value whose runs diverged, a triangle one above the chart."), charts,
     table([["method"], ["setting"], ["optimum", 1], ["loss", 1], ["tried"], ["diverged"], ["the optimum lies"]], rows));
 }
 
@@ -826,7 +862,8 @@ function diagnostics() {
   const keys = [...Object.keys(PANELS).filter((key) => logged.has(key)), ...[...logged].filter((key) => !(key in PANELS)).sort()];
   if (!keys.length) return null;
   const tensors = [...new Set(methods.flatMap((m) => m.tensors.map((t) => t.name)))];
-  const select = h("select", {change: () => { state.tensor = select.value; redraw(); }}, h("option", {value: ""}, "the whole model"), tensors.map((name) => h("option", {value: name}, name)));
+  const select = h("select", {change: () => { state.tensor = select.value; redraw(); }},
+    h("option", {value: ""}, "the whole model"), tensors.map((name) => h("option", {value: name}, name)));
   return section("diagnostics", "Diagnostics",
     tensors.length ? h("p", {class: "controls"}, h("label", {}, "of ", select)) : null,
     tensors.length ? h("p", {class: "note"}, "Of a single tensor: of each method’s first run that was diagnosed.") : null,
@@ -842,11 +879,18 @@ function spectra() {
   const names = [...new Set(having.map((t) => t.name))];
   const steps = [...new Set(having.flatMap((t) => t.spectra.map((spectrum) => spectrum.step)))].sort((a, b) => a - b);
   Object.assign(state.spectrum, {tensor: names[0], step: steps[steps.length - 1]});
-  const tensor = h("select", {change: () => { state.spectrum.tensor = tensor.value; redraw(); }}, names.map((name) => h("option", {value: name}, name)));
-  const step = h("select", {change: () => { state.spectrum.step = +step.value; redraw(); }}, steps.map((value) => h("option", {value, selected: value === state.spectrum.step}, String(value))));
-  const chart = (name, side) => new Chart({name, height: 240, logY: true, text: plainText, x: {name: "singular values, from the smallest to the largest", unit: "of them are smaller", text: (x) => Math.round(100 * x) + " %"}, lines: () => spectrumLines(side)}).node;
-  return [h("h3", {}, "Singular values before and after the map"), h("p", {class: "controls"}, h("label", {}, "of ", tensor), h("label", {}, "at step ", step)),
-    h("p", {class: "note"}, "Before: the momentum that the update is made from. After: the update before scale and learning rate. A hard map brings all to about 1, a soft one leaves the small ones small."),
+  const tensor = h("select", {change: () => { state.spectrum.tensor = tensor.value; redraw(); }},
+    names.map((name) => h("option", {value: name}, name)));
+  const step = h("select", {change: () => { state.spectrum.step = +step.value; redraw(); }},
+    steps.map((value) => h("option", {value, selected: value === state.spectrum.step}, String(value))));
+  const share = {name: "singular values, from the smallest to the largest", unit: "of them are smaller",
+    text: (x) => Math.round(100 * x) + " %"};
+  const chart = (name, side) =>
+    new Chart({name, height: 240, logY: true, text: plainText, x: share, lines: () => spectrumLines(side)}).node;
+  return [h("h3", {}, "Singular values before and after the map"),
+    h("p", {class: "controls"}, h("label", {}, "of ", tensor), h("label", {}, "at step ", step)),
+    h("p", {class: "note"}, "Before: the momentum that the update is made from. After: the update before scale and learning rate. " +
+      "A hard map brings all to about 1, a soft one leaves the small ones small."),
     h("div", {class: "panels wide"}, chart("before the map", "before"), chart("after the map", "after"))];
 }
 
@@ -866,27 +910,40 @@ function verdicts() {
   const cell = (a, b) => {
     const pair = a === b ? null : pairOf(a, b);
     if (!pair || !is(pair.mean)) return h("td", {class: "none"}, a === b ? "" : NONE);
-    return h("td", {title: `${methods[a].name} against ${methods[b].name}: ${pair.n} pairs, interval ${signed(pair.low, pair.se)} to ${signed(pair.high, pair.se)}`},
-      h("span", {class: verdictClass[pair.verdict] || "even"}, signed(pair.mean, pair.se)), h("small", {}, pair.verdict), h("small", {}, is(pair.p) ? `p ${pText(pair.p_holm).startsWith("<") ? "" : "= "}${pText(pair.p_holm)}` : ""));
+    const title = `${methods[a].name} against ${methods[b].name}: ${pair.n} pairs, interval ${intervalOf(pair)}`;
+    const p = is(pair.p) ? `p ${pText(pair.p_holm).startsWith("<") ? "" : "= "}${pText(pair.p_holm)}` : "";
+    return h("td", {title}, h("span", {class: verdictClass[pair.verdict] || "even"}, signed(pair.mean, pair.se)),
+      h("small", {}, pair.verdict), h("small", {}, p));
   };
-  const list = pairs.map((pair) => [h("th", {scope: "row"}, methods[pair.a].name), methods[pair.b].name, number(String(pair.n)), number(differenceOf(pair)), number(`${signed(pair.low, pair.se)} to ${signed(pair.high, pair.se)}`),
+  const list = pairs.map((pair) => [h("th", {scope: "row"}, methods[pair.a].name), methods[pair.b].name, number(String(pair.n)),
+    number(differenceOf(pair)), number(intervalOf(pair)),
     number(pText(pair.p)), number(pText(pair.p_holm)), number(pText(pair.p_flip)), number(errorText(pair.detectable)), h("td", {}, verdict(pair))]);
   return section("verdicts", "Every pair",
-    h("p", {}, `Row minus column: the mean difference of final validation losses over the seeds that both have. The verdict is that of a paired t-test at level ${data.level}; p is corrected by Holm’s method for all ${data.pair_tests} comparison${data.pair_tests === 1 ? "" : "s"}, so it is stricter than against the baseline alone. “Not distinguishable” does not mean equal: the list says what difference could have been found.`),
+    h("p", {}, "Row minus column: the mean difference of final validation losses over the seeds that both have. The verdict is that of " +
+      `a paired t-test at level ${data.level}; p is corrected by Holm’s method for all ${comparisons(data.pair_tests)}, so it is ` +
+      "stricter than against the baseline alone. “Not distinguishable” does not mean equal: the list says what difference could have " +
+      "been found."),
     shown.length < methods.filter((m) => m.loss.n > 1).length ? h("p", {class: "note"}, `The best ${shown.length} methods.`) : null,
-    table([[""], ...shown.map((i) => [`against ${methods[i].name}`])], shown.map((a) => [h("th", {scope: "row"}, named(a)), ...shown.map((b) => cell(a, b))]), {class: "matrix"}),
+    table([[""], ...shown.map((i) => [`against ${methods[i].name}`])],
+      shown.map((a) => [h("th", {scope: "row"}, named(a)), ...shown.map((b) => cell(a, b))]), {class: "matrix"}),
     h("details", {class: "paper"}, h("summary", {}, "every comparison: standard errors, intervals, p before and after correction"),
-      table([["method"], ["against"], ["pairs", 1], ["difference ± s.e.", 1], [`${Math.round(100 - 100 * data.level)} % interval`, 1], ["p", 1], ["p, Holm", 1], ["p, sign flips", 1], ["detectable", 1], ["verdict"]], list),
-      h("p", {class: "note"}, "Intervals and p are of one comparison; “p, Holm” is corrected. “Sign flips” is the exact permutation test, which takes no normal distribution for granted. “Detectable” is the true difference that such a test finds with a probability of 80 %.")));
+      table([["method"], ["against"], ["pairs", 1], ["difference ± s.e.", 1], [INTERVAL, 1], ["p", 1], ["p, Holm", 1],
+        ["p, sign flips", 1], ["detectable", 1], ["verdict"]], list),
+      h("p", {class: "note"}, "Intervals and p are of one comparison; “p, Holm” is corrected. “Sign flips” is the exact permutation " +
+        "test, which takes no normal distribution for granted. “Detectable” is the true difference that such a test finds with a " +
+        "probability of 80 %.")));
 }
 
 function branches() {
   if (!data.branch_tests) return null;
-  const rows = data.branches.map(({at, against_trunk: c}) => [h("th", {scope: "row"}, named(c.a)), h("td", {}, at), methods[c.b].name, number(String(c.n)), number(differenceOf(c)), number(`${signed(c.low, c.se)} to ${signed(c.high, c.se)}`),
+  const rows = data.branches.map(({at, against_trunk: c}) => [h("th", {scope: "row"}, named(c.a)), h("td", {}, at),
+    methods[c.b].name, number(String(c.n)), number(differenceOf(c)), number(intervalOf(c)),
     number(pText(c.p_holm)), h("td", {}, verdict(c))]);
   return section("branches", "Branches against their trunks",
-    h("p", {}, `Each run against the very run that it branched from, by seed, at every point that has runs which count. The verdict is that of a paired t-test at level ${data.level}; p is corrected by Holm’s method for all ${data.branch_tests} comparison${data.branch_tests === 1 ? "" : "s"} of this table.`),
-    table([["method"], ["at"], ["trunk"], ["pairs", 1], ["difference ± s.e.", 1], [`${Math.round(100 - 100 * data.level)} % interval`, 1], ["p, Holm", 1], ["verdict"]], rows));
+    h("p", {}, "Each run against the very run that it branched from, by seed, at every point that has runs which count. The verdict is " +
+      `that of a paired t-test at level ${data.level}; p is corrected by Holm’s method for all ${comparisons(data.branch_tests)} of ` +
+      "this table."),
+    table([["method"], ["at"], ["trunk"], ["pairs", 1], ["difference ± s.e.", 1], [INTERVAL, 1], ["p, Holm", 1], ["verdict"]], rows));
 }
 
 function curves() {
@@ -896,7 +953,10 @@ function curves() {
   if (runs.some((run) => run.figures["val/loss"])) parts.push(over("validation loss", "val/loss", false).node);
   if (runs.some((run) => run.figures["train/loss"])) parts.push(over("training loss", "train/loss", true).node);
   if (!parts.length) parts.push(h("p", {class: "soft"}, "No losses have been logged yet."));
-  return section("curves", "Loss curves", h("p", {class: "note"}, "Drag over a chart to zoom (all charts over the same axis follow), double-click to see all again; the wheel zooms with Ctrl, or once a chart was clicked. Bands are ± one standard error over seeds. The training loss is smoothed by a centred mean (“smooth”: its points on each side, in percent of all); what was logged lies behind it, pale."), parts);
+  return section("curves", "Loss curves",
+    h("p", {class: "note"}, "Drag over a chart to zoom (all charts over the same axis follow), double-click to see all again; the wheel " +
+      "zooms with Ctrl, or once a chart was clicked. Bands are ± one standard error over seeds. The training loss is smoothed by a " +
+      "centred mean (“smooth”: its points on each side, in percent of all); what was logged lies behind it, pale."), parts);
 }
 
 function differences() {
@@ -908,7 +968,8 @@ function differences() {
   state.base = [wanted, data.baseline, bases[0]].find((i) => bases.includes(i));
   const limit = methods.length > data.baselines_max ? `Differences are to the baseline and the best ${data.baselines_max} methods.` : null;
   const missing = asked.base && wanted !== state.base ? `This report has no differences to ${asked.base}, which was asked for.` : null;
-  const select = h("select", {id: "baseline", change: () => { state.base = +select.value; tell(); redraw(); }}, bases.map((i) => h("option", {value: i, selected: i === state.base}, methods[i].name)));
+  const select = h("select", {id: "baseline", change: () => { state.base = +select.value; tell(); redraw(); }},
+    bases.map((i) => h("option", {value: i, selected: i === state.base}, methods[i].name)));
   const note = h("p", {class: "note"});
   const tell = () => {
     const ns = data.differences.filter((d) => d.a === state.base || d.b === state.base).map((d) => d.n).filter(is);
@@ -917,7 +978,8 @@ function differences() {
       : "One pair of runs each: without more seeds nothing says how much of this is chance.");
   };
   tell();
-  const chart = (name, key) => new Chart({name, over: "steps", zero: true, labels: true, height: 260, text: differenceText, lines: () => differencesOf(key)}).node;
+  const chart = (name, key) => new Chart({name, over: "steps", zero: true, labels: true, height: 260, text: differenceText,
+    lines: () => differencesOf(key)}).node;
   return section("differences", "Differences", h("p", {class: "controls"}, h("label", {}, "baseline ", select)),
     missing && h("p", {class: "warn"}, missing), limit && h("p", {class: "note"}, limit), note,
     chart("validation loss minus the baseline’s", "val/loss"),
@@ -925,7 +987,9 @@ function differences() {
 }
 
 function runTable() {
-  const rows = runs.map((run) => [h("td", {}, named(run.method)), number(String(run.seed)), run.outcome || "not ended", number(lossText(run.final)), number(is(run.best) ? `${lossText(run.best)} @${run.best_step}` : NONE), number(countText(run.tokens)), number(durationText(run.time_s)), h("td", {class: "mono"}, run.dir)]);
+  const rows = runs.map((run) => [h("td", {}, named(run.method)), number(String(run.seed)), run.outcome || "not ended",
+    number(lossText(run.final)), number(is(run.best) ? `${lossText(run.best)} @${run.best_step}` : NONE),
+    number(countText(run.tokens)), number(durationText(run.time_s)), h("td", {class: "mono"}, run.dir)]);
   return table([["method"], ["seed", 1], ["outcome"], ["final", 1], ["best @step", 1], ["tokens", 1], ["time", 1], ["directory"]], rows);
 }
 
@@ -942,11 +1006,16 @@ function times() {
   if (!split.length) return null;
   const used = known.map((key, k) => split.some((row) => row.parts[k] > 0)), most = Math.max(...split.map((row) => row.all));
   const names = [...known.map((key) => TIMES[key]), "rest"];
-  return section("time", "Where the time went", h("p", {class: "note"}, "Mean seconds a run; the length of a bar is its time" + (runs.some((run) => run.trunk) ? ", of a branch without its trunk’s" : "") + ". Rest: checkpoints, samples, waiting."),
+  const share = (row, k) => 100 * row.parts[k] / row.all;
+  const strip = (row) => h("span", {class: "strip", style: `width:${(100 * row.all / most).toFixed(2)}%`, role: "img",
+    "aria-label": names.map((name, k) => `${name} ${share(row, k).toFixed(0)} %`).join(", "),
+    title: names.map((name, k) => `${name} ${durationText(row.parts[k])} (${share(row, k).toFixed(1)} %)`).join("\n")},
+    row.parts.map((part, k) => h("i", {class: "t" + k, style: `width:${share(row, k).toFixed(2)}%`})));
+  return section("time", "Where the time went",
+    h("p", {class: "note"}, "Mean seconds a run; the length of a bar is its time" +
+      (runs.some((run) => run.trunk) ? ", of a branch without its trunk’s" : "") + ". Rest: checkpoints, samples, waiting."),
     h("div", {class: "keys"}, names.map((name, k) => (k === known.length || used[k] ? h("span", {}, h("i", {class: "t" + k}), name) : null))),
-    h("div", {class: "stack"}, split.map((row) => [h("span", {}, named(row.method)),
-      h("span", {class: "strip", style: `width:${(100 * row.all / most).toFixed(2)}%`, role: "img", "aria-label": names.map((name, k) => `${name} ${(100 * row.parts[k] / row.all).toFixed(0)} %`).join(", "), title: names.map((name, k) => `${name} ${durationText(row.parts[k])} (${(100 * row.parts[k] / row.all).toFixed(1)} %)`).join("\n")},
-        row.parts.map((part, k) => h("i", {class: "t" + k, style: `width:${(100 * part / row.all).toFixed(2)}%`}))), h("span", {}, durationText(row.all))])));
+    h("div", {class: "stack"}, split.map((row) => [h("span", {}, named(row.method)), strip(row), h("span", {}, durationText(row.all))])));
 }
 
 function samples() {
@@ -956,34 +1025,55 @@ function samples() {
   const picked = [0, 1, 2].map((i) => firsts[i]).filter(Boolean);
   const steps = [...new Set(having.flatMap((run) => run.samples.map((sample) => sample.step)))].sort((a, b) => a - b);
   const grid = h("div", {class: "samples"});
-  const step = h("select", {"aria-label": "step of the samples", change: () => fill()}, steps.map((value) => h("option", {value, selected: value === steps[steps.length - 1]}, `step ${value}`)));
+  const step = h("select", {"aria-label": "step of the samples", change: () => fill()},
+    steps.map((value) => h("option", {value, selected: value === steps[steps.length - 1]}, `step ${value}`)));
   const fill = () => grid.replaceChildren(...picked.map((run, place) => {
-    const select = h("select", {"aria-label": "run", change: () => { picked[place] = having[+select.value]; fill(); }}, having.map((other, i) => h("option", {value: i, selected: other === run}, `${methods[other.method].name}, seed ${other.seed}`)));
+    const select = h("select", {"aria-label": "run", change: () => { picked[place] = having[+select.value]; fill(); }},
+      having.map((other, i) => h("option", {value: i, selected: other === run}, `${methods[other.method].name}, seed ${other.seed}`)));
     const at = run.samples.filter((sample) => sample.step <= +step.value).pop();
-    return h("div", {}, select, h("pre", {}, at ? at.text : "no sample this early"), at && at.step !== +step.value ? h("p", {class: "note"}, `from step ${at.step}`) : null);
+    return h("div", {}, select, h("pre", {}, at ? at.text : "no sample this early"),
+      at && at.step !== +step.value ? h("p", {class: "note"}, `from step ${at.step}`) : null);
   }));
   fill();
   return section("samples", "Samples", h("p", {class: "controls"}, h("label", {}, "generated at ", step)), grid);
 }
 
+const commandOf = ({dir, machine}) =>
+  (machine && machine.command ? `${machine.start_time || ""}  ${machine.command}` : `${dir}: not recorded`);
+
+/* Of runs that were made alike. */
+function machineOf(own) {
+  const [{machine}] = own, whose = own.length === runs.length ? "all runs" : `${own.length} of ${runs.length} runs`;
+  return `machine and build of ${whose}: ` +
+    (machine ? `${machine.cpu || ""}, ${machine.compiler || ""}, commit ${machine.commit || "unknown"}` : "not recorded");
+}
+
 function provenance() {
   const columns = methods.map((m, i) => i).filter((i) => runsOf(i).length).slice(0, 24);
-  const rows = data.settings.map((row) => [h("th", {scope: "row", class: "mono"}, row.key), ...columns.map((i) => h("td", {class: "mono"}, row.values[i] === undefined ? "" : row.values[i]))]);
+  const rows = data.settings.map((row) => [h("th", {scope: "row", class: "mono"}, row.key),
+    ...columns.map((i) => h("td", {class: "mono"}, row.values[i] === undefined ? "" : row.values[i]))]);
   const machines = new Map();
   for (const run of runs) {
     const {command, start_time, continued, ...machine} = run.machine || {};
     const text = JSON.stringify(machine, null, 2);
     machines.set(text, [...(machines.get(text) || []), run]);
   }
-  const seeds = methods.map((m, i) => [h("th", {scope: "row"}, named(i)), runsOf(i).map((run) => run.seed).sort((a, b) => a - b).join(" "), [...new Set(runsOf(i).map((run) => run.trunk && (is(run.branch_step) ? `${run.trunk}, step ${run.branch_step}` : run.trunk)).filter(Boolean))].map((text) => h("div", {}, text))]);
+  const trunkOf = (run) => (run.trunk && is(run.branch_step) ? `${run.trunk}, step ${run.branch_step}` : run.trunk);
+  const seeds = methods.map((m, i) => [h("th", {scope: "row"}, named(i)),
+    runsOf(i).map((run) => run.seed).sort((a, b) => a - b).join(" "),
+    [...new Set(runsOf(i).map(trunkOf).filter(Boolean))].map((text) => h("div", {}, text))]);
   const branches = runs.some((run) => run.trunk);
   return section("provenance", "Provenance",
-    h("h3", {}, "What differs between the configs"), rows.length ? table([[""], ...columns.map((i) => [methods[i].name])], rows) : h("p", {}, methods.length > 1 ? "Nothing." : "One config."),
+    h("h3", {}, "What differs between the configs"),
+    rows.length ? table([[""], ...columns.map((i) => [methods[i].name])], rows)
+      : h("p", {}, methods.length > 1 ? "Nothing." : "One config."),
     h("h3", {}, "Seeds"), table([["method"], ["seeds"], ...(branches ? [["branched from"]] : [])], seeds.map((row) => (branches ? row : row.slice(0, 2)))),
     h("details", {class: "paper"}, h("summary", {}, `every run (${runs.length})`), runTable()),
-    h("details", {}, h("summary", {}, `commands (${runs.length})`), h("pre", {}, runs.map((run) => (run.machine && run.machine.command ? `${run.machine.start_time || ""}  ${run.machine.command}` : `${run.dir}: not recorded`)).join("\n"))),
-    h("details", {}, h("summary", {}, methods.length > 1 ? `whole config of ${methods[columns[0] || 0].name}` : "whole config"), h("pre", {}, JSON.stringify(data.config, null, 2))),
-    [...machines].map(([text, of]) => h("details", {}, h("summary", {}, `machine and build of ${of.length === runs.length ? "all runs" : of.length + " of " + runs.length + " runs"}` + (of[0].machine ? `: ${of[0].machine.cpu || ""}, ${of[0].machine.compiler || ""}, commit ${of[0].machine.commit || "unknown"}` : ": not recorded")), of[0].machine ? h("pre", {}, text) : null)));
+    h("details", {}, h("summary", {}, `commands (${runs.length})`), h("pre", {}, runs.map(commandOf).join("\n"))),
+    h("details", {}, h("summary", {}, methods.length > 1 ? `whole config of ${methods[columns[0] || 0].name}` : "whole config"),
+      h("pre", {}, JSON.stringify(data.config, null, 2))),
+    [...machines].map(([text, of]) =>
+      h("details", {}, h("summary", {}, machineOf(of)), of[0].machine ? h("pre", {}, text) : null)));
 }
 
 /* ------------------------------------------------------------------------------------------------------ page */
