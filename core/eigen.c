@@ -1,7 +1,10 @@
 /* eigen.c: see eigen.h. */
 #include "core/eigen.h"
 
+#include <dlfcn.h>
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 static size_t doubles(size_t n) {
     return n * n + n + (1 + 6 * n + 2 * n * n);
@@ -48,4 +51,11 @@ bool singular_values(const float *X, int n, int m, float *values, float *work) {
     if (!eigen_solve(&e, 'N', n)) return false;
     for (int i = 0; i < n; i++) values[i] = (float)sqrt(fmax(0, e.values[i]));
     return true;
+}
+
+char *eigen_library(char out[PATH_MAX]) {
+    Dl_info info;
+    void *dsyevd = dlsym(RTLD_DEFAULT, "dsyevd_");
+    if (!dsyevd || !dladdr(dsyevd, &info) || !realpath(info.dli_fname, out)) strcpy(out, "unknown");
+    return out;
 }

@@ -9,6 +9,7 @@
 #define CORE_EIGEN_H
 
 #include <lapacke.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -35,5 +36,8 @@ bool eigen_solve(Eigen *e, char job, int n);
 /* The n singular values, increasing, exact to about 1e-8 of the largest one. About n^2 m + 4/3 n^3 double-precision
  * flops. False if LAPACK does not converge. */
 bool singular_values(const float *X, int n, int m, float *values, float *work);
+
+/* Where the LAPACK lies that is used: the system may have several, and each has rounding errors of its own. Returns out. */
+char *eigen_library(char out[PATH_MAX]);
 
 #endif

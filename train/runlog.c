@@ -2,6 +2,7 @@
  * one write a line, so that a reader, or a crash, sees whole lines. */
 #include "train/runlog.h"
 
+#include "core/eigen.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/memory.h"
@@ -229,11 +230,12 @@ static bool add_number(cJSON *object, const char *key, double value) {
 }
 
 static bool add_libraries(cJSON *machine) {
-    char pcre2[64] = "unknown";
+    char pcre2[64] = "unknown", lapack[PATH_MAX];
     pcre2_config(PCRE2_CONFIG_VERSION, pcre2);
     cJSON *libraries = cJSON_AddObjectToObject(machine, "libraries");
     return libraries && add_text(libraries, "glibc", gnu_get_libc_version()) &&
-           add_text(libraries, "cjson", cJSON_Version()) && add_text(libraries, "pcre2", pcre2);
+           add_text(libraries, "cjson", cJSON_Version()) && add_text(libraries, "pcre2", pcre2) &&
+           add_text(libraries, "lapack", eigen_library(lapack));
 }
 
 const char *runlog_build(void) {
