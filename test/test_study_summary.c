@@ -306,9 +306,9 @@ static void tuning_seeds_are_those_that_the_index_names(void **state) {
 static void settings_have_a_short_text(void **state) {
     (void)state;
     char text[64], small[8];
-    cJSON *settings = cJSON_Parse("{\"optimizer.lr\":0.003,\"schedule.name\":\"cosine\",\"bias\":false}");
+    cJSON *settings = cJSON_Parse("{\"optimizer.lr\":0.003,\"optimizer.aux.lr\":2,\"schedule.name\":\"cosine\",\"bias\":false}");
     assert_string_equal(study_settings_text(settings, text, sizeof text),
-                        "lr=0.003 name=cosine bias=false");
+                        "lr=0.003 aux.lr=2 name=cosine bias=false");
     assert_string_equal(study_settings_text(settings, small, sizeof small), "lr=0.00");
     assert_string_equal(study_settings_text(NULL, text, sizeof text), "");
     cJSON_Delete(settings);

@@ -27,7 +27,7 @@ char *study_settings_text(const cJSON *settings, char *out, size_t size) {
     *out = '\0';
     for (const cJSON *item = settings ? settings->child : NULL; item && n < size; item = item->next) {
         char value[48];
-        const char *dot = strrchr(item->string, '.');
+        const char *dot = strchr(item->string, '.');
         value_text(item, value, sizeof value);
         n += (size_t)snprintf(out + n, size - n, "%s%s=%s", n ? " " : "", dot ? dot + 1 : item->string,
                               value);

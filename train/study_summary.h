@@ -87,7 +87,7 @@ bool study_summary_make(StudySummary *s, const StudyIndex *index, const char *ba
                         Error *err);
 void study_summary_free(StudySummary *s);
 
-/* Settings as {"optimizer.lr": 0.003, ...} -> "lr=0.003 ...", keys without their section. Returns out. */
+/* Settings as {"optimizer.lr": 0.003, ...} -> "lr=0.003 ...", keys without their section ("aux.lr"). Returns out. */
 char *study_settings_text(const struct cJSON *settings, char *out, size_t size);
 
 #endif
