@@ -307,8 +307,8 @@ static void print_head(const Options *o) {
         "commit %s, %d thread%s. A step is forward, backward, clipping and AdamW; ratio: its FLOP/s over\n"
         "those of the probe; quiet: the median over this many steps whose probes were near the best\n\n",
         TRAIN_GPT_COMMIT, o->threads, o->threads == 1 ? "" : "s");
-    printf("%-30s%17s%10s%9s%22s%14s\n", "", "ms a step    ", "", "", "ratio       ", "peak MB");
-    printf("%-30s%9s%8s%10s%9s%7s%7s%13s%14s\n", "", "median", "best", "tokens/s", "GFLOP/s", "median",
+    printf("%-30s%17s%10s%9s%24s%14s\n", "", "ms a step    ", "", "", "ratio       ", "peak MB");
+    printf("%-30s%9s%8s%10s%9s%7s%7s%15s%14s\n", "", "median", "best", "tokens/s", "GFLOP/s", "median",
            "best", "quiet", "(planned)");
 }
 
@@ -317,7 +317,7 @@ static void print_figures(const Shape *s, const Figures *f) {
     if (f->quiet_steps > 0)
         snprintf(quiet, sizeof quiet, "%.3f (%d/%d)", f->quiet_ratio, f->quiet_steps, f->steps);
     snprintf(memory, sizeof memory, "%.0f (%.0f)", 1e-6 * f->peak_bytes, 1e-6 * f->planned_bytes);
-    printf("%-3s %-26s%9.1f%8.1f%10.0f%9.1f%7.3f%7.3f%13s%14s\n", s->name, s->title, 1e3 * f->step_s,
+    printf("%-3s %-26s%9.1f%8.1f%10.0f%9.1f%7.3f%7.3f%15s%14s\n", s->name, s->title, 1e3 * f->step_s,
            1e3 * f->best_step_s, s->B * s->model.T / f->step_s, 1e-9 * flops_of(s) / f->step_s, f->ratio,
            f->best_ratio, quiet, memory);
     fflush(stdout);
