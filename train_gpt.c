@@ -864,7 +864,7 @@ static bool run(Session *s, Error *err) {
 
 static void session_free(Session *s) {
     checkpoint_close(&s->checkpoints); /* it uses the log */
-    if (*s->log.dir) runlog_close(&s->log); /* or else none was opened, and its descriptors are 0 */
+    runlog_close(&s->log);
     tokenizer_free(s->tokenizer);
     diagnostics_free(&s->diagnostics);
     optim_free(&s->optim);

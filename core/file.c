@@ -90,7 +90,7 @@ bool file_close(FILE *f, const char *path, Error *err) {
 bool file_rename(const char *path, Error *err) {
     char name[PATH_MAX];
     if (temporary_name(path, name) && rename(name, path) == 0) return true;
-    return error_set(err, ERR_IO, "%s: cannot be put in place: %s", path, strerror(errno));
+    return error_errno(err, path, "be put in place");
 }
 
 bool file_publish(FILE *f, const char *path, Error *err) {

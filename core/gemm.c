@@ -92,7 +92,8 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
             if (beta != 0) sum[i][v] = beta * load(C + (size_t)i * ldc + v * LANES);
             if (bias) sum[i][v] += bias[i];
         }
-    const float *next = beyond(C, (size_t)rows * ldc); /* rows of C of the next step: one for every 4 k at first */
+    const float *next =
+        beyond(C, (size_t)rows * ldc); /* rows of C of the next step: one for every 4 k at first */
     int s = 0;
     do {
         const float *a = A.p + (size_t)s * A.segment;
@@ -112,13 +113,14 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
 static inline __attribute__((always_inline)) void kernel_rows(int rows, int depth, GemmA A, const float *B,
                                                               float beta, const float *bias, float *C,
                                                               size_t ldc) {
-    int segments = is_whole(A) ? 1 : (depth + GEMM_NR - 1) / GEMM_NR, last = depth - (segments - 1) * GEMM_NR;
+    int segments = is_whole(A) ? 1 : (depth + GEMM_NR - 1) / GEMM_NR,
+        last = depth - (segments - 1) * GEMM_NR;
     for (int j = 0; j < GEMM_NR; j += VECTORS * LANES) {
         if (A.row == 1)
             kernel_step(rows, 1, depth, (GemmA){A.p, 1, A.depth, 0}, B + j, beta, bias, C + j, ldc);
         else
-            kernel_step(rows, segments, last, (GemmA){A.p, A.row, 1, A.segment}, B + j, beta, bias,
-                        C + j, ldc);
+            kernel_step(rows, segments, last, (GemmA){A.p, A.row, 1, A.segment}, B + j, beta, bias, C + j,
+                        ldc);
     }
 }
 

@@ -23,8 +23,8 @@
 
 /* A matrix read by rows i and depth k: element (i, k) is
  *     p[i * row + (k / 64) * segment + (k % 64) * depth]
- * One of the two strides is 1. A plain row-major matrix is gemm_rows(p, ld), its transpose gemm_columns(p, ld); with `segment` the depth
- * can run through tiles that do not follow each other. */
+ * One of `row` and `depth` is 1. A plain row-major matrix is gemm_rows(p, ld), its transpose gemm_columns(p, ld); with
+ * `segment` the depth can run through tiles that do not follow each other. */
 typedef struct GemmA {
     const float *p;
     size_t row, depth, segment;

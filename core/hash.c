@@ -46,8 +46,7 @@ bool hash_file(const char *path, char out[HASH_TEXT_SIZE], size_t *size, Error *
     if (buffer && state == NULL) error_set(err, ERR_IO, "%s: out of memory", path);
     bool ok = buffer && state;
     int fd = ok ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (ok && (fd < 0 || !hash_open_file(fd, state, buffer, size)))
-        ok = error_set(err, ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+    if (ok && (fd < 0 || !hash_open_file(fd, state, buffer, size))) ok = error_errno(err, path, "be read");
     if (ok) text_of(XXH3_128bits_digest(state), out);
     if (fd >= 0) close(fd);
     XXH3_freeState(state);

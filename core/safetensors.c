@@ -278,7 +278,7 @@ static bool write_file(const char *path, const char *head, size_t head_size, con
     FILE *f = file_create(path, err);
     if (f == NULL) return false;
     if (write_parts(f, head, head_size, tensors, count)) return file_publish(f, path, err);
-    error_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    error_errno(err, path, "be written");
     file_discard(f, path);
     return false;
 }

@@ -45,7 +45,7 @@ static bool add_path(Corpus *c, const char *path, bool follow, Error *err) {
     if (stat(path, &st) != 0)
         return errno == ENOENT || errno == ENOTDIR
                    ? error_set(err, ERR_DATA, "%s: no such file or folder; check the name", path)
-                   : error_set(err, ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+                   : error_errno(err, path, "be read");
     if (S_ISREG(st.st_mode)) return add_file(c, path, err);
     if (!S_ISDIR(st.st_mode)) return error_set(err, ERR_DATA, "%s: neither a file nor a folder", path);
     /* a link to a folder may lead back up: only those that were asked for by name */
@@ -57,7 +57,7 @@ static bool add_folder(Corpus *c, const char *path, Error *err) {
     struct dirent **entries;
     char name[PATH_MAX];
     int count = scandir(path, &entries, visible, by_name);
-    if (count < 0) return error_set(err, ERR_IO, "%s: cannot be listed: %s", path, strerror(errno));
+    if (count < 0) return error_errno(err, path, "be listed");
     bool done = true;
     for (int i = 0; i < count; i++) {
         if (done && snprintf(name, sizeof name, "%s/%s", path, entries[i]->d_name) >= (int)sizeof name)
@@ -82,14 +82,13 @@ static bool map_file(Corpus *c, size_t file, Error *err) {
     unmap(c);
     int fd = open(c->files[file], O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        error_set(err, ERR_IO, "%s: cannot be read: %s", c->files[file], strerror(errno));
+        error_errno(err, c->files[file], "be read");
         if (fd >= 0) close(fd);
         return false;
     }
     void *p = st.st_size ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
     close(fd);
-    if (p == MAP_FAILED)
-        return error_set(err, ERR_IO, "%s: cannot be mapped: %s", c->files[file], strerror(errno));
+    if (p == MAP_FAILED) return error_errno(err, c->files[file], "be mapped");
     if (p) {
         c->map = p;
         c->map_bytes = (size_t)st.st_size;

@@ -185,7 +185,7 @@ static int shard_number(const ShardWriter *w, const char *name) {
 static bool remove_older(const ShardWriter *w, Error *err) {
     DIR *dir = opendir(w->dir);
     bool done = true;
-    if (dir == NULL) return error_set(err, ERR_IO, "%s: cannot be listed: %s", w->dir, strerror(errno));
+    if (dir == NULL) return error_errno(err, w->dir, "be listed");
     for (const struct dirent *entry; done && (entry = readdir(dir));)
         if (shard_number(w, entry->d_name) >= w->shard_count && unlinkat(dirfd(dir), entry->d_name, 0) != 0)
             done = error_set(err, ERR_IO, "%s/%s: an older shard that cannot be removed: %s", w->dir,

@@ -70,7 +70,7 @@ static bool read_fully(const LoaderShard *shard, void *to, size_t bytes, int64_t
     for (size_t done = 0; done < bytes;) {
         ssize_t got = pread(shard->fd, (char *)to + done, bytes - done, (off_t)offset + (off_t)done);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return error_set(err, ERR_IO, "%s: cannot read: %s", shard->path, strerror(errno));
+        if (got < 0) return error_errno(err, shard->path, "read");
         if (got == 0)
             return error_set(err, ERR_DATA,
                              "%s: ends at byte %" PRId64
@@ -116,8 +116,7 @@ static bool shard_open(LoaderShard *shard, Error *err) {
                          errno == EMFILE ? " (every shard stays open: raise the limit with `ulimit -n`)"
                                          : "");
     struct stat st;
-    if (fstat(shard->fd, &st) != 0)
-        return error_set(err, ERR_IO, "%s: cannot read: %s", shard->path, strerror(errno));
+    if (fstat(shard->fd, &st) != 0) return error_errno(err, shard->path, "read");
     if (!S_ISREG(st.st_mode)) return error_set(err, ERR_DATA, "%s: not a regular file", shard->path);
     return check_header(shard, st.st_size, err);
 }
@@ -155,7 +154,7 @@ static bool list_shards(Loader *l, const char *dir, const char *split, Error *er
     struct dirent *entry;
     while (ok && (errno = 0, entry = readdir(folder)))
         if (is_shard_of(entry->d_name, split)) ok = add_shard(l, dir, entry->d_name, err);
-    if (ok && errno) ok = error_set(err, ERR_IO, "%s: cannot list: %s", dir, strerror(errno));
+    if (ok && errno) ok = error_errno(err, dir, "list");
     closedir(folder);
     if (ok && l->shard_count == 0)
         ok = error_set(err, ERR_DATA,

@@ -142,7 +142,7 @@ static int lock_folder(const char *path, Error *err) {
     if (!file_make_folders(path, "; set --out to a folder that can", err)) return -1;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || access(path, W_OK | X_OK) != 0) {
-        error_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        error_errno(err, path, "be written");
     } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         error_set(err, ERR_BUSY, "%s: another process is preparing it", path);
     } else {
@@ -163,7 +163,7 @@ static bool publish(const char *out, ShardWriter splits[2], const Tokenizer *t, 
     bool done = tokenizer_write(t, tokenizer_path, err) &&
                 dataset_info_write(out, info, c->files, c->file_count, err);
     if (done && unlink(info_path) != 0 && errno != ENOENT)
-        done = error_set(err, ERR_IO, "%s: cannot be replaced: %s", info_path, strerror(errno));
+        done = error_errno(err, info_path, "be replaced");
     done = done && file_rename(tokenizer_path, err) && shards_publish(&splits[0], err) &&
            shards_publish(&splits[1], err) && file_rename(info_path, err);
     file_discard(NULL, tokenizer_path);

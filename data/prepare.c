@@ -142,7 +142,8 @@ static bool parse_options(PrepareOptions *o, int argc, char **argv, Error *err) 
     o->input_count = (size_t)(argc - optind);
     if (o->input_count == 0)
         return error_set(err, ERR_CONFIG, "no text given; type: prepare FILE... --out FOLDER");
-    if (o->out == NULL || !*o->out) return error_set(err, ERR_CONFIG, "nowhere to write to; add: --out FOLDER");
+    if (o->out == NULL || !*o->out)
+        return error_set(err, ERR_CONFIG, "nowhere to write to; add: --out FOLDER");
     return true;
 }
 

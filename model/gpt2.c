@@ -352,11 +352,11 @@ typedef struct Activations {
 
     /* The head, for head_tiles at a time. Lies where backward's buffers do. */
     int head_tiles, head_blocks;
-    float *head_in, *head_din;             /* (head_tiles, C, TILE) */
-    float *head_in_t;                      /* (C / 64, head_tiles * TILE, 64) */
-    float *logits;                         /* (head_tiles, V, TILE), then their gradients */
-    float *block_max, *block_sum;          /* (head_blocks, head_tiles, TILE) */
-    float *head_lse;                       /* (head_tiles, TILE) */
+    float *head_in, *head_din;    /* (head_tiles, C, TILE) */
+    float *head_in_t;             /* (C / 64, head_tiles * TILE, 64) */
+    float *logits;                /* (head_tiles, V, TILE), then their gradients */
+    float *block_max, *block_sum; /* (head_blocks, head_tiles, TILE) */
+    float *head_lse;              /* (head_tiles, TILE) */
 
     /* backward, one layer at a time */
     float *dres, *dmid, *dout; /* (tiles, C, TILE) gradients of the layer's input, of mid, of its output */

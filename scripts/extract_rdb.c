@@ -89,7 +89,7 @@ static void take_header(Reader *r) {
 
 static bool load_index(Reader *r, Error *err) {
     gzFile f = gzopen(r->name, "rb");
-    if (!f) return error_set(err, ERR_IO, "%s: cannot open: %s", r->name, strerror(errno));
+    if (!f) return error_errno(err, r->name, "open");
     size_t room = 1 << 16;
     int got = 0;
     unsigned char *buffer = memory_alloc(room, 1, r->name, err);
@@ -159,7 +159,7 @@ static bool inflate_object(Reader *r, const unsigned char *packed, size_t length
 
 static bool load_object(Reader *r, Place place, Error *err) {
     FILE *f = fopen(r->name, "rb");
-    if (!f) return error_set(err, ERR_IO, "%s: cannot open: %s", r->name, strerror(errno));
+    if (!f) return error_errno(err, r->name, "open");
     bool ok = place.length > 4 ||
               error_set(err, ERR_DATA, "%s: an object of %" PRIu32 " bytes", r->name, place.length);
     if (ok && (fseeko(f, 0, SEEK_END) != 0 || ftello(f) < (off_t)place.offset + (off_t)place.length))
@@ -167,7 +167,7 @@ static bool load_object(Reader *r, Place place, Error *err) {
     unsigned char *packed = ok ? memory_alloc(place.length, 1, r->name, err) : NULL;
     ok = packed != NULL;
     if (ok && (fseeko(f, place.offset, SEEK_SET) != 0 || fread(packed, 1, place.length, f) != place.length))
-        ok = error_set(err, ERR_IO, "%s: cannot read: %s", r->name, strerror(errno));
+        ok = error_errno(err, r->name, "read");
     fclose(f);
     ok = ok && inflate_object(r, packed, place.length, err);
     memory_free(packed);

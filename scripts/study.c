@@ -182,7 +182,7 @@ static bool start_run(Study *s, int place, int threads, Error *err) {
         return false;
     int log =
         open(study_store_log(&s->spec, run, log_path), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (log < 0) return error_set(err, ERR_IO, "%s: cannot be written: %s", log_path, strerror(errno));
+    if (log < 0) return error_errno(err, log_path, "be written");
     Child *child = &s->children[s->child_count];
     *child = (Child){.start_s = clock_s()};
     memcpy(child->dir, run->dir, sizeof child->dir);

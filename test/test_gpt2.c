@@ -424,14 +424,16 @@ static void linear_should_match_its_definition(void **state) {
 
 static void pieces_should_cover_a_weight_once(void **state) {
     (void)state;
-    const int sizes[][2] = {{1, 1}, {97, 64}, {128, 512}, {384, 1536}, {1152, 385}, {3072, 768}, {2001, 70}};
+    const int sizes[][2] = {{1, 1},      {97, 64},    {128, 512}, {384, 1536},
+                            {1152, 385}, {3072, 768}, {2001, 70}};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         const int OC = sizes[k][0], IC = sizes[k][1];
         char *seen = calloc((size_t)OC * (size_t)IC, 1);
         assert_non_null(seen);
         for (int i = 0; i < piece_count(OC, IC); i++) {
             Piece p = piece_at(i, OC, IC);
-            assert_true(p.rows > 0 && p.rows <= 192 && p.cols > 0 && p.cols <= PIECE_COLS && p.col % TILE == 0);
+            assert_true(p.rows > 0 && p.rows <= 192 && p.cols > 0 && p.cols <= PIECE_COLS &&
+                        p.col % TILE == 0);
             for (int r = p.row; r < p.row + p.rows; r++)
                 for (int c = p.col; c < p.col + p.cols; c++) assert_int_equal(seen[r * IC + c]++, 0);
         }
@@ -802,7 +804,8 @@ static void timers_should_change_no_bit_and_account_for_the_time(void **state) {
             assert_true(section > 0);
         }
         for (int id = 0; id < threads; id++) assert_true(spent_s[id][SECTION_FORWARD] > 0);
-        bool accounted = false; /* the machine may take the core away between two sections: once it will not */
+        bool accounted =
+            false; /* the machine may take the core away between two sections: once it will not */
         for (int i = 0; i < 100 && !accounted; i++) {
             memset(spent_s, 0, sizeof spent_s);
             double start = omp_get_wtime(), all = 0;

@@ -13,7 +13,7 @@
 
 #include "test/tempdir.h"
 
-/* As HELPERS and docs/studies.md describe it, written by hand. */
+/* As docs/studies.md describes it, written by hand. */
 static const char *const WRITTEN =
     "{\"name\":\"small\",\"baseline\":\"adamw\",\"state\":\"running\",\"tune_seeds\":[1,2],\"methods\":["
     "{\"name\":\"adamw\",\"optimizer\":\"adamw\",\"trunk\":null,\"settings\":{\"optimizer.lr\":0.003},"

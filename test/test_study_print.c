@@ -128,7 +128,8 @@ static void a_study_has_its_verdicts_in_words(void **state) {
         "difference to adamw in nats a token; paired t-test by seed, two-sided; p after Holm over 1 comparison;");
     assert_line(text,
                 "exact sign-flip test as a check, before Holm (3 pairs give no less than 0.25): a 0.2500");
-    assert_line(text, "branches against the very runs that they left, by seed; p after Holm over 1 comparison");
+    assert_line(text,
+                "branches against the very runs that they left, by seed; p after Holm over 1 comparison");
     assert_line(
         text,
         "  a soft    lr=0.2       5      3    -0.20000  [-0.44841, +0.04841]   0.0742  not distinguishable");
@@ -316,8 +317,7 @@ static void the_matrix_reads_from_row_to_column(void **state) {
     assert_line(shown, "  a b       . + +");
     assert_line(shown, "  b a       - . =");
     assert_line(shown, "  c c       - = .");
-    assert_non_null(
-        strstr(shown, "0.0027  better")); /* SciPy: 0.002743; a and c are no test */
+    assert_non_null(strstr(shown, "0.0027  better")); /* SciPy: 0.002743; a and c are no test */
     free(shown);
 }
 

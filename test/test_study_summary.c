@@ -33,12 +33,11 @@ static void add_branch(const char *method, const char *phase, const char *settin
     if (trunk >= 0) snprintf(from, sizeof from, "\"trunk\":\"runs/%d\",\"branch_step\":7", trunk);
     bool done = strchr("0123456789", *loss) != NULL;
     size_t n = strlen(runs_text);
-    snprintf(
-        runs_text + n, sizeof runs_text - n,
-        "%s{\"dir\":\"runs/%d\",\"method\":\"%s\",\"phase\":\"%s\",\"settings\":{%s},\"seed\":%d,%s,"
-        "\"state\":\"%s\",\"loss\":%s}",
-        n ? "," : "", run_number++, method, phase, settings, seed, from, done ? "done" : loss,
-        done ? loss : "null");
+    snprintf(runs_text + n, sizeof runs_text - n,
+             "%s{\"dir\":\"runs/%d\",\"method\":\"%s\",\"phase\":\"%s\",\"settings\":{%s},\"seed\":%d,%s,"
+             "\"state\":\"%s\",\"loss\":%s}",
+             n ? "," : "", run_number++, method, phase, settings, seed, from, done ? "done" : loss,
+             done ? loss : "null");
 }
 
 static void add_run(const char *method, const char *phase, const char *settings, int seed,
@@ -61,7 +60,8 @@ static StudyIndex read_index(const char *baseline, const char *methods) {
 }
 
 #define BRANCH(name, trunk, settings)                                                                      \
-    "{\"name\":\"" name "\",\"optimizer\":\"adamw\",\"trunk\":" trunk ",\"settings\":" settings ",\"edge\":null}"
+    "{\"name\":\"" name "\",\"optimizer\":\"adamw\",\"trunk\":" trunk ",\"settings\":" settings            \
+    ",\"edge\":null}"
 #define METHOD(name, settings) BRANCH(name, "null", settings)
 
 static StudySummary summarize(const StudyIndex *index, const char *baseline) {
@@ -166,8 +166,8 @@ static void branches_are_paired_with_the_very_runs_that_they_left(void **state) 
     add_branch("soft", "final", "\"lr\":1,\"a\":0.75", 1, 0, "3.5");
     add_branch("soft", "final", "\"lr\":1,\"a\":0.75", 2, 1, "diverged");
     add_branch("soft", "tune", "\"lr\":1,\"a\":0.9", 1, 0, "1.0");
-    StudyIndex index =
-        read_index("hard", METHOD("hard", "{\"lr\":1}") "," BRANCH("soft", "\"hard\"", "{\"lr\":1,\"a\":0.5}"));
+    StudyIndex index = read_index(
+        "hard", METHOD("hard", "{\"lr\":1}") "," BRANCH("soft", "\"hard\"", "{\"lr\":1,\"a\":0.5}"));
     StudySummary s = summarize(&index, NULL);
     const StudyResult *soft = &s.methods[1];
     assert_int_equal(s.methods[0].branch_count, 0);
@@ -306,7 +306,8 @@ static void tuning_seeds_are_those_that_the_index_names(void **state) {
 static void settings_have_a_short_text(void **state) {
     (void)state;
     char text[64], small[8];
-    cJSON *settings = cJSON_Parse("{\"optimizer.lr\":0.003,\"optimizer.aux.lr\":2,\"schedule.name\":\"cosine\",\"bias\":false}");
+    cJSON *settings = cJSON_Parse(
+        "{\"optimizer.lr\":0.003,\"optimizer.aux.lr\":2,\"schedule.name\":\"cosine\",\"bias\":false}");
     assert_string_equal(study_settings_text(settings, text, sizeof text),
                         "lr=0.003 aux.lr=2 name=cosine bias=false");
     assert_string_equal(study_settings_text(settings, small, sizeof small), "lr=0.00");

@@ -17,15 +17,11 @@ static double sum_of_squares(const float *g, size_t n) {
     return sum;
 }
 
-static size_t piece_count(const Param *p) {
-    return (param_size(p) + PIECE - 1) / PIECE;
-}
-
 double gradient_norm(const Param *params, int count, int threads) {
     double total = 0;
     for (int i = 0; i < count; i++) {
         const Param *p = &params[i];
-        size_t n = param_size(p), pieces = piece_count(p);
+        size_t n = param_size(p), pieces = (n + PIECE - 1) / PIECE;
         for (size_t k0 = 0; k0 < pieces; k0 += 256) { /* a fixed-size list of sums, added in order */
             double part[256];
             size_t k1 = pieces - k0 < 256 ? pieces - k0 : 256;

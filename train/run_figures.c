@@ -96,9 +96,9 @@ static bool each_diagnosis(const Run *run, VisitLine visit, void *context, Error
     snprintf(path, sizeof path, "%s/diagnostics.jsonl", run->dir);
     FILE *f = fopen(path, "re");
     if (!f && errno == ENOENT) return true;
-    if (!f) return error_set(err, ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    if (!f) return error_errno(err, path, "open");
     bool ok = visit_lines(f, run, count_lines(f), visit, context, err);
-    if (ok && ferror(f)) ok = error_set(err, ERR_IO, "%s: cannot read: %s", path, strerror(errno));
+    if (ok && ferror(f)) ok = error_errno(err, path, "read");
     fclose(f);
     return ok;
 }

@@ -97,8 +97,8 @@ static void count_seeds_once(StudyIndex *index, const int *method_of) {
     StudyRun *runs = index->runs;
     for (int i = 0; i < index->run_count; i++)
         for (int j = 0; j < i; j++)
-            if (method_of[i] == method_of[j] && runs[i].seed == runs[j].seed && runs[i].phase == STUDY_FINAL &&
-                runs[j].phase == STUDY_FINAL)
+            if (method_of[i] == method_of[j] && runs[i].seed == runs[j].seed &&
+                runs[i].phase == STUDY_FINAL && runs[j].phase == STUDY_FINAL)
                 runs[runs[j].state == STUDY_DONE ? i : j].phase = STUDY_TUNE;
 }
 

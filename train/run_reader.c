@@ -25,7 +25,7 @@ static FILE *open_in(const char *dir, const char *name, Error *err) {
     FILE *f = fopen(path, "re");
     if (!f && (errno == ENOENT || errno == ENOTDIR))
         error_set(err, ERR_DATA, "%s: not a run directory: it has no %s", dir, name);
-    else if (!f) error_set(err, ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    else if (!f) error_errno(err, path, "open");
     return f;
 }
 

@@ -347,7 +347,8 @@ static bool open_events(RunLog *log, const Config *config, int64_t bytes, Error 
     if (!open_append(log, EVENTS_NAME, &log->events_fd, err)) return false;
     if (fstat(log->events_fd, &now) != 0) return error_errno(err, log->dir, "be read");
     if (now.st_size < bytes) bytes = 0;
-    if (ftruncate(log->events_fd, bytes) != 0) return error_errno(err, log->dir, "have its events cut back");
+    if (ftruncate(log->events_fd, bytes) != 0)
+        return error_errno(err, log->dir, "have its events cut back");
     if (bytes > 0) return true;
     char *version = events_version(wall_clock(), &size);
     return append_event(log, version, size, err);
@@ -529,6 +530,7 @@ bool runlog_finish(RunLog *log, const char *outcome, Error *err) {
 }
 
 void runlog_close(RunLog *log) {
+    if (!*log->dir) return; /* never opened: its descriptors are 0 */
     close_files(log);
     if (log->lock_fd >= 0) close(log->lock_fd);
     log->lock_fd = -1;

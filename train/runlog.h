@@ -26,20 +26,20 @@ struct cJSON;
 /* One line of metrics.jsonl. A figure that is NAN is left out of the line; nothing is ever written as a
  * bare nan or inf. Numbers are written so that they read back to the same bits. */
 typedef struct StepRecord {
-    int64_t step;                 /* "step", 1-based; 0 is before the first update */
-    int64_t tokens;               /* "tokens": trained on so far */
-    double time_s;                /* "time_s": since the run began, evaluation included */
-    double train_loss, val_loss;  /* "train/loss", "val/loss": nats a token */
-    double lr;                    /* "lr": of the main optimizer, schedule applied */
-    double grad_norm;             /* "grad_norm": before clipping */
-    double tokens_per_s;          /* "tokens_per_s" */
-    double flops;                 /* "flops": of the model's passes over these tokens; not the optimizer's */
+    int64_t step;                /* "step", 1-based; 0 is before the first update */
+    int64_t tokens;              /* "tokens": trained on so far */
+    double time_s;               /* "time_s": since the run began, evaluation included */
+    double train_loss, val_loss; /* "train/loss", "val/loss": nats a token */
+    double lr;                   /* "lr": of the main optimizer, schedule applied */
+    double grad_norm;            /* "grad_norm": before clipping */
+    double tokens_per_s;         /* "tokens_per_s" */
+    double flops;                /* "flops": of the model's passes over these tokens; not the optimizer's */
     double forward_s, backward_s; /* "forward_s", ...: seconds since the line before */
     double optimizer_s, eval_s;
-    double diagnostics_s; /* "diagnostics_s": absent where nothing was diagnosed */
+    double diagnostics_s;  /* "diagnostics_s": absent where nothing was diagnosed */
     double skipped;        /* "skipped": updates left out since the line before */
     double rollbacks;      /* "rollbacks": of the run so far, at the first line behind one */
-    double spikes; /* "spikes": of the training loss, in the run so far; see spike.h */
+    double spikes;         /* "spikes": of the training loss, in the run so far; see spike.h */
     double temperature;    /* "temperature": null in the hard phase (INFINITY), absent (NAN) without one */
     double saturated_frac; /* "saturated_frac" */
     double dual_progress;  /* "dual_progress": V*(tau x) / tau, see optim/temperature.h */

@@ -319,7 +319,8 @@ static void take_tune_seeds(Reader *r, const cJSON *root, StudyIndex *index) {
     index->tune_seeds = make_room(r, &count, sizeof *index->tune_seeds);
     cJSON_ArrayForEach(item, list) {
         if (!is_whole(item)) fail(r, "tune_seeds", "no whole number from 0");
-        else if (index->tune_seed_count < count) index->tune_seeds[index->tune_seed_count++] = (int64_t)item->valuedouble;
+        else if (index->tune_seed_count < count)
+            index->tune_seeds[index->tune_seed_count++] = (int64_t)item->valuedouble;
     }
 }
 

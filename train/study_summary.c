@@ -100,10 +100,9 @@ typedef struct GridPoint {
 /* Points are compared on the same seeds, though the chosen one has more. Where the index does not say which, they are
  * those of runs of phase "tune", or, without any, all. */
 static bool is_tuning_seed(const StudyIndex *index, const StudyResult *m, int64_t seed) {
-    bool any = index->tune_seed_count > 0;
     for (int i = 0; i < index->tune_seed_count; i++)
         if (index->tune_seeds[i] == seed) return true;
-    if (any) return false;
+    bool any = index->tune_seed_count > 0;
     for (int i = 0; i < index->run_count; i++) {
         const StudyRun *run = &index->runs[i];
         if (!is_of(run, m) || run->phase != STUDY_TUNE) continue;
@@ -229,10 +228,13 @@ static bool compare(const StudyResult *x, const StudyResult *y, double level, St
     return ok;
 }
 
-/* What the whole family decides; p[i] belongs to family[i]. Returns the number of tests. */
-static int judge(StudyComparison **family, double *p, int count, double level) {
+/* What the whole family decides, and how many tests it has. */
+static bool judge(StudyComparison **family, int count, double level, int *made) {
+    double *p = malloc(((size_t)count + 1) * sizeof *p);
     int tests = 0;
-    for (int i = 0; i < count; i++) tests += !isnan(p[i] = family[i]->test.p);
+    for (int i = 0; p && i < count; i++) tests += !isnan(p[i] = family[i]->test.p);
+    *made = tests;
+    if (!p) return false;
     stats_holm(p, count);
     for (int i = 0; i < count; i++) {
         const StatsPaired *d = &family[i]->test;
@@ -240,7 +242,8 @@ static int judge(StudyComparison **family, double *p, int count, double level) {
         family[i]->verdict = stats_verdict(d, p[i], level);
         family[i]->detectable = isnan(d->p) ? NAN : stats_detectable(d->sd, d->n, level / tests, 0.8);
     }
-    return tests;
+    free(p);
+    return true;
 }
 
 /* b against a has a against b's place in the family. */
@@ -256,24 +259,22 @@ static bool compare_all(StudySummary *s) {
     int count = s->count, made = 0;
     size_t room = (size_t)count * (size_t)count + 1;
     StudyComparison **family = malloc(room * sizeof(StudyComparison *));
-    double *p = malloc(room * sizeof *p);
-    bool ok = family && p;
+    bool ok = family != NULL;
     for (int a = 0; ok && a < count; a++) {
         ok = compare(&s->methods[a], &s->methods[s->baseline], s->level, &s->methods[a].against_baseline);
         family[made++] = &s->methods[a].against_baseline;
     }
-    if (ok) s->baseline_tests = judge(family, p, made, s->level);
+    ok = ok && judge(family, made, s->level, &s->baseline_tests);
     made = 0;
     for (int a = 0; ok && a < count; a++)
         for (int b = 0; ok && b < count; b++) {
             ok = compare(&s->methods[a], &s->methods[b], s->level, &s->pairs[a * count + b]);
             if (b > a) family[made++] = &s->pairs[a * count + b];
         }
-    if (ok) s->pair_tests = judge(family, p, made, s->level);
+    ok = ok && judge(family, made, s->level, &s->pair_tests);
     for (int a = 0; ok && a < count; a++)
         for (int b = a + 1; b < count; b++) mirror(s, a, b);
     free(family);
-    free(p);
     return ok;
 }
 
@@ -293,24 +294,28 @@ static bool has_branch(const StudyResult *m, const cJSON *settings) {
 
 /* The runs at one point, and the runs that these branched from. */
 static bool add_branch(StudyResult *m, const StudyIndex *index, const cJSON *settings, double level) {
-    double *a = malloc(2 * (size_t)index->run_count * sizeof *a), *b = a + index->run_count;
+    size_t room = (size_t)index->run_count;
+    double *a = malloc(room * sizeof *a), *b = malloc(room * sizeof *b);
     StudyBranch *more = realloc(m->branches, ((size_t)m->branch_count + 1) * sizeof *more);
     if (more) m->branches = more;
     int64_t step = 0;
     int n = 0;
-    for (int i = 0; a && i < index->run_count; i++) {
-        const StudyRun *run = &index->runs[i], *trunk = run_in(index, run->trunk);
-        if (!is_of(run, m) || run->phase != STUDY_FINAL || run->state != STUDY_DONE || !trunk ||
-            trunk->state != STUDY_DONE || !cJSON_Compare(run->settings, settings, true))
+    for (int i = 0; a && b && i < index->run_count; i++) {
+        const StudyRun *run = &index->runs[i];
+        if (!is_of(run, m) || run->phase != STUDY_FINAL || run->state != STUDY_DONE ||
+            !cJSON_Compare(run->settings, settings, true))
             continue;
+        const StudyRun *trunk = run_in(index, run->trunk);
+        if (!trunk || trunk->state != STUDY_DONE) continue;
         if (n == 0) step = run->branch_step;
         a[n] = run->loss, b[n++] = trunk->loss;
     }
-    bool ok = a && more;
+    bool ok = a && b && more;
     if (ok && n)
         m->branches[m->branch_count++] =
             (StudyBranch){settings, step, {stats_paired(a, b, n, level), NAN, VERDICT_IDENTICAL, NAN}};
     free(a);
+    free(b);
     return ok;
 }
 
@@ -328,15 +333,13 @@ static bool judge_branches(StudySummary *s) {
     int count = 0;
     for (int i = 0; i < s->count; i++) count += s->methods[i].branch_count;
     StudyComparison **family = malloc(((size_t)count + 1) * sizeof(StudyComparison *));
-    double *p = malloc(((size_t)count + 1) * sizeof *p);
-    bool ok = family && p;
+    bool ok = family != NULL;
     count = 0;
     for (int i = 0; ok && i < s->count; i++)
         for (int k = 0; k < s->methods[i].branch_count; k++)
             family[count++] = &s->methods[i].branches[k].against_trunk;
-    if (ok) s->branch_tests = judge(family, p, count, s->level);
+    ok = ok && judge(family, count, s->level, &s->branch_tests);
     free(family);
-    free(p);
     return ok;
 }
 

@@ -50,8 +50,8 @@ typedef struct StudyCurve {
 
 /* One point of a method that branches off another: its runs against the very runs that they left. */
 typedef struct StudyBranch {
-    const struct cJSON *settings; /* the point */
-    int64_t step;                 /* where its first run branches off */
+    const struct cJSON *settings;  /* the point */
+    int64_t step;                  /* where its first run branches off */
     StudyComparison against_trunk; /* family: all branches of all methods */
 } StudyBranch;
 
@@ -76,8 +76,8 @@ typedef struct StudySummary {
     int baseline;         /* a method */
     StudyResult *methods; /* in the index's order */
     int count;
-    int *order;                     /* methods by mean loss, those without one last */
-    StudyComparison *pairs;         /* pairs[a * count + b]: a against b; family: every pair of methods */
+    int *order;             /* methods by mean loss, those without one last */
+    StudyComparison *pairs; /* pairs[a * count + b]: a against b; family: every pair of methods */
     int baseline_tests, pair_tests, branch_tests; /* comparisons in each family */
 } StudySummary;
 
