@@ -35,18 +35,15 @@
  *                                     |  | v                       B and what is next 2 * 32 KB     =  64 KB
  *                                     +--+
  *
- * A read by columns is copied: of its lines, a power of two apart as they may lie, 6 of 16 floats would be used before
- * they push each other out of the cache. The copy has slabs of 48 rows, three lines for each k.
+ * A block read by columns is copied by rows: of its lines, a power of two apart as they may lie, 6 of 16 floats would be
+ * used before they push each other out of the cache.
  *
- * What comes next, of A, of B and of C, is asked for a few lines at a time between the multiply-adds: in a burst it
- * would take all of the core's buffers for missing lines, and the loads that are needed now would wait. */
+ * What comes next, of A, of B and of C, is asked for a line at a time between the multiply-adds: in a burst it would take
+ * all of the core's buffers for missing lines, and the loads that are needed now would wait. */
 #define ROWS_BLOCK 192 /* A by rows */
 #define ROWS_DEPTH 256
 #define COLS_BLOCK 384 /* A by columns */
 #define COLS_DEPTH 128
-#define SLAB       48
-#define SLAB_FLOATS                                                                                        \
-    (COLS_DEPTH * SLAB + 16) /* and a line, so that slabs do not begin at one place of a cache */
 
 typedef float Vector __attribute__((vector_size(4 * LANES)));
 
@@ -64,10 +61,38 @@ static inline bool is_whole(GemmA A) {
     return A.segment == GEMM_NR * A.depth;
 }
 
-/* May lie behind its array: only to be prefetched. */
+/* May lie behind its array: only to be fetched ahead. */
 static inline const float *beyond(const float *p, size_t n) {
     return (const float *)((uintptr_t)p + n * sizeof *p);
 }
+
+/* Memory that is needed soon, `runs` runs of `floats` floats, `apart` floats apart: fetched into L2, a line at a time. */
+typedef struct Ahead {
+    const float *p;
+    size_t apart;
+    int runs, floats, at; /* at: the next line's place in its run */
+} Ahead;
+
+static Ahead ahead_of(GemmA A, int rows, int depth) {
+    if (A.row == 1) return (Ahead){A.p, A.depth, depth, rows, 0};
+    if (A.segment == GEMM_NR) return (Ahead){A.p, A.row, rows, depth, 0};
+    return (Ahead){A.p, A.segment, (depth + GEMM_NR - 1) / GEMM_NR, rows * GEMM_NR, 0}; /* rows 64 apart */
+}
+
+static inline void fetch(Ahead *next) {
+    if (next->runs == 0) return;
+    __builtin_prefetch(next->p + next->at, 0, 2);
+    next->at += LINE;
+    if (next->at < next->floats) return;
+    next->at = 0;
+    next->runs--;
+    next->p = beyond(next->p, next->apart);
+}
+
+/* What the products to come need of A and B. */
+typedef struct Soon {
+    Ahead a, b;
+} Soon;
 
 /* sum (rows, VECTORS * LANES) += a column of A times a row of B. */
 static inline __attribute__((always_inline)) void multiply_add(Vector sum[ROWS][VECTORS], int rows,
@@ -79,12 +104,12 @@ static inline __attribute__((always_inline)) void multiply_add(Vector sum[ROWS][
 }
 
 /* C (rows, VECTORS * LANES) = A B + beta C + bias for `segments` segments of depth 64, or, with 1, one of any depth; the
- * last one is `last` deep. `rows` and one of A's strides are constants at every call, so that the compiler keeps `sum`
+ * last one is `last` deep. Between the multiply-adds, the rows of C behind these and some of `soon` are fetched. `rows` and one of A's strides are constants at every call, so that the compiler keeps `sum`
  * in registers and unrolls. */
 static inline __attribute__((always_inline)) void kernel_step(int rows, int segments, int last, GemmA A,
                                                               const float *restrict B, float beta,
                                                               const float *bias, float *restrict C,
-                                                              size_t ldc) {
+                                                              size_t ldc, Soon *soon) {
     Vector sum[ROWS][VECTORS];
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < VECTORS; v++) {
@@ -92,17 +117,18 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
             if (beta != 0) sum[i][v] = beta * load(C + (size_t)i * ldc + v * LANES);
             if (bias) sum[i][v] += bias[i];
         }
-    const float *next =
-        beyond(C, (size_t)rows * ldc); /* rows of C of the next step: one for every 4 k at first */
     int s = 0;
     do {
         const float *a = A.p + (size_t)s * A.segment;
         int deep = s == segments - 1 ? last : GEMM_NR, k = 0;
-        for (; s == 0 && k < 4 * rows && k + 4 <= deep; k += 4, next = beyond(next, ldc)) {
-            for (int v = 0; v < VECTORS; v++) __builtin_prefetch(beyond(next, (size_t)v * LANES), 1);
+        for (; k + 4 <= deep; k += 4) {
+            const float *next = beyond(C, (size_t)(rows + k / 4) * ldc);
+            for (int v = 0; v < VECTORS && s == 0 && k < 4 * rows; v++)
+                __builtin_prefetch(beyond(next, (size_t)v * LANES), 1);
+            fetch(&soon->a);
+            fetch(&soon->b);
             for (int u = 0; u < 4; u++, a += A.depth, B += GEMM_NR) multiply_add(sum, rows, a, A.row, B);
         }
-#pragma GCC unroll 2 /* on a core that another thread shares, the loop's own instructions cost 5 % */
         for (; k < deep; k++, a += A.depth, B += GEMM_NR) multiply_add(sum, rows, a, A.row, B);
     } while (++s < segments);
     for (int i = 0; i < rows; i++)
@@ -112,38 +138,38 @@ static inline __attribute__((always_inline)) void kernel_step(int rows, int segm
 /* The same for all 64 columns of a panel, for either order of A's strides. */
 static inline __attribute__((always_inline)) void kernel_rows(int rows, int depth, GemmA A, const float *B,
                                                               float beta, const float *bias, float *C,
-                                                              size_t ldc) {
+                                                              size_t ldc, Soon *soon) {
     int segments = is_whole(A) ? 1 : (depth + GEMM_NR - 1) / GEMM_NR,
         last = depth - (segments - 1) * GEMM_NR;
     for (int j = 0; j < GEMM_NR; j += VECTORS * LANES) {
         if (A.row == 1)
-            kernel_step(rows, 1, depth, (GemmA){A.p, 1, A.depth, 0}, B + j, beta, bias, C + j, ldc);
+            kernel_step(rows, 1, depth, (GemmA){A.p, 1, A.depth, 0}, B + j, beta, bias, C + j, ldc, soon);
         else
             kernel_step(rows, segments, last, (GemmA){A.p, A.row, 1, A.segment}, B + j, beta, bias, C + j,
-                        ldc);
+                        ldc, soon);
     }
 }
 
 /* 1 to ROWS rows of A against one panel. */
 static void kernel(int rows, int depth, GemmA A, const float *B, float beta, const float *bias, float *C,
-                   size_t ldc) {
+                   size_t ldc, Soon *soon) {
     switch (rows) {
-    case 1: kernel_rows(1, depth, A, B, beta, bias, C, ldc); return;
-    case 2: kernel_rows(2, depth, A, B, beta, bias, C, ldc); return;
-    case 3: kernel_rows(3, depth, A, B, beta, bias, C, ldc); return;
-    case 4: kernel_rows(4, depth, A, B, beta, bias, C, ldc); return;
-    case 5: kernel_rows(5, depth, A, B, beta, bias, C, ldc); return;
-    default: kernel_rows(ROWS, depth, A, B, beta, bias, C, ldc); return;
+    case 1: kernel_rows(1, depth, A, B, beta, bias, C, ldc, soon); return;
+    case 2: kernel_rows(2, depth, A, B, beta, bias, C, ldc, soon); return;
+    case 3: kernel_rows(3, depth, A, B, beta, bias, C, ldc, soon); return;
+    case 4: kernel_rows(4, depth, A, B, beta, bias, C, ldc, soon); return;
+    case 5: kernel_rows(5, depth, A, B, beta, bias, C, ldc, soon); return;
+    default: kernel_rows(ROWS, depth, A, B, beta, bias, C, ldc, soon); return;
     }
 }
 
 /* The same where fewer than 64 columns of C exist: by way of a copy. */
 static void kernel_narrow(int rows, int depth, GemmA A, const float *B, float beta, const float *bias,
-                          float *C, size_t ldc, int columns) {
+                          float *C, size_t ldc, int columns, Soon *soon) {
     float edge[ROWS * GEMM_NR] = {0};
     for (int i = 0; i < rows && beta != 0; i++)
         memcpy(edge + i * GEMM_NR, C + (size_t)i * ldc, (size_t)columns * sizeof(float));
-    kernel(rows, depth, A, B, beta, bias, edge, GEMM_NR);
+    kernel(rows, depth, A, B, beta, bias, edge, GEMM_NR, soon);
     for (int i = 0; i < rows; i++)
         memcpy(C + (size_t)i * ldc, edge + i * GEMM_NR, (size_t)columns * sizeof(float));
 }
@@ -158,39 +184,54 @@ static inline GemmA part_of(GemmA A, int i, int k) {
     return A;
 }
 
-/* A block of A (rows, depth), read by columns, slab by slab. */
+typedef float Row16 __attribute__((vector_size(64)));
+
+/* a = quarters 0 and 2 of a and of b, b = quarters 1 and 3. */
+static inline void sort_quarters(Row16 *a, Row16 *b) {
+    Row16 even = __builtin_shufflevector(*a, *b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    *b = __builtin_shufflevector(*a, *b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    *a = even;
+}
+
+/* out = transpose of in, both 16 x 16: 4 x 4 inside the quarters of four rows, then the quarters. Each line is one
+ * instruction of AVX-512. */
+static inline void transpose_16(float *restrict out, size_t out_ld, const float *restrict in,
+                                size_t in_ld) {
+    Row16 r[16], z[16];
+    for (int i = 0; i < 16; i++) memcpy(&r[i], in + (size_t)i * in_ld, sizeof r[i]);
+    for (int i = 0; i < 16; i += 2) {
+        z[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13,
+                                       29);
+        z[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14,
+                                           30, 15, 31);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int h = 0; h < 2; h++) {
+            r[i + 2 * h] = __builtin_shufflevector(z[i + h], z[i + h + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9,
+                                                   24, 25, 12, 13, 28, 29);
+            r[i + 2 * h + 1] = __builtin_shufflevector(z[i + h], z[i + h + 2], 2, 3, 18, 19, 6, 7, 22, 23,
+                                                       10, 11, 26, 27, 14, 15, 30, 31);
+        }
+    for (int i = 0; i < 16; i += 8)
+        for (int h = 0; h < 4; h++) sort_quarters(&r[i + h], &r[i + h + 4]);
+    for (int h = 0; h < 8; h++) sort_quarters(&r[h], &r[h + 8]);
+    for (int i = 0; i < 16; i++) memcpy(out + (size_t)i * out_ld, &r[i], sizeof r[i]);
+}
+
+/* copy (rows, COLS_DEPTH) = a block of A (rows, depth) that is read by columns. */
 static void copy_columns(float *restrict copy, GemmA A, int rows, int depth) {
-    int whole = rows / SLAB * SLAB;
-    for (int k = 0; k < depth; k++, copy += SLAB) {
-        const float *a = A.p + (size_t)(k / GEMM_NR) * A.segment + (size_t)(k % GEMM_NR) * A.depth;
-        float *slab = copy;
-        for (int i = 0; i < whole; i += SLAB, slab += SLAB_FLOATS)
-            memcpy(slab, a + i, SLAB * sizeof(float));
-        if (whole < rows) memcpy(slab, a + whole, (size_t)(rows - whole) * sizeof(float));
-    }
-}
-
-/* Memory that is needed soon, `runs` runs of `floats` floats, `apart` floats apart: fetched into L2, some lines at a time. */
-typedef struct Ahead {
-    const float *p;
-    size_t apart;
-    int runs, floats, at; /* at: the next line's place in its run */
-} Ahead;
-
-static Ahead ahead_of(GemmA A, int rows, int depth) {
-    if (A.row == 1) return (Ahead){A.p, A.depth, depth, rows, 0};
-    if (A.segment == GEMM_NR) return (Ahead){A.p, A.row, rows, depth, 0};
-    return (Ahead){A.p, A.segment, (depth + GEMM_NR - 1) / GEMM_NR, rows * GEMM_NR, 0}; /* rows 64 apart */
-}
-
-static inline void fetch(Ahead *next, int lines) {
-    for (; lines > 0 && next->runs > 0; lines--) {
-        __builtin_prefetch(next->p + next->at, 0, 2);
-        next->at += LINE;
-        if (next->at < next->floats) continue;
-        next->at = 0;
-        if (--next->runs > 0) next->p += next->apart;
-    }
+    for (int i = 0; i < rows; i += 16)
+        for (int k = 0; k < depth; k += 16) {
+            const float *a = A.p + i + (size_t)(k / GEMM_NR) * A.segment + (size_t)(k % GEMM_NR) * A.depth;
+            float *out = copy + (size_t)i * COLS_DEPTH + k;
+            if (i + 16 <= rows && k + 16 <= depth) {
+                transpose_16(out, COLS_DEPTH, a, A.depth);
+                continue;
+            }
+            for (int r = 0; r < min_int(16, rows - i); r++)
+                for (int d = 0; d < min_int(16, depth - k); d++)
+                    out[r * COLS_DEPTH + d] = a[(size_t)d * A.depth + (size_t)r];
+        }
 }
 
 /* All of a product but A. */
@@ -209,38 +250,33 @@ typedef struct Place {
     int m0, rows, k0, depth;
 } Place;
 
-/* A block times every panel, while what the block behind it needs is fetched: `a_next` of A, B's depths from next.k0 on.
- * The block's row i lies in slab i / slab_rows; slabs are SLAB_FLOATS apart. */
-static void sweep(const Product *p, GemmA block, int slab_rows, Place at, Place next, Ahead a_next) {
+/* A block times every panel, while what the block behind it needs is fetched: `a_next` of A, B's depths from next.k0 on. */
+static void sweep(const Product *p, GemmA block, Place at, Place next, Ahead a_next) {
     float beta = at.k0 == 0 ? p->beta : 1;
     const float *bias = at.k0 == 0 && p->bias ? p->bias + at.m0 : NULL;
-    int steps = (at.rows + ROWS - 1) / ROWS;
-    int a_lines = next.rows * next.depth / LINE / (steps * p->panels) + 1; /* to be fetched in each step */
+    Soon soon = {.a = a_next};
     for (int j = 0; j < p->panels; j++) {
         const float *B = p->B + (size_t)j * p->b_stride + (size_t)at.k0 * GEMM_NR;
         float *C = p->C + (size_t)j * p->c_stride + (size_t)at.m0 * p->ldc;
         int width = p->columns - j * GEMM_NR;
         bool last = j == p->panels - 1;
-        Ahead b_next = {last ? p->B + (size_t)next.k0 * GEMM_NR : B + p->b_stride, 0, 1,
-                        (last ? next.depth : at.depth) * GEMM_NR, 0};
-        int b_lines = b_next.floats / LINE / steps + 1;
+        soon.b = (Ahead){last ? p->B + (size_t)next.k0 * GEMM_NR : B + p->b_stride, 0, 1,
+                         (last ? next.depth : at.depth) * GEMM_NR, 0};
         for (int i = 0; i < at.rows; i += ROWS) {
             GemmA a = block;
-            a.p += (size_t)(i / slab_rows) * SLAB_FLOATS + (size_t)(i % slab_rows) * a.row;
+            a.p += (size_t)i * a.row;
             float *c = C + (size_t)i * p->ldc;
             const float *bias_i = bias ? bias + i : NULL;
             int rows = min_int(ROWS, at.rows - i);
-            fetch(&a_next, a_lines);
-            fetch(&b_next, b_lines);
-            if (width >= GEMM_NR) kernel(rows, at.depth, a, B, beta, bias_i, c, p->ldc);
-            else kernel_narrow(rows, at.depth, a, B, beta, bias_i, c, p->ldc, width);
+            if (width >= GEMM_NR) kernel(rows, at.depth, a, B, beta, bias_i, c, p->ldc, &soon);
+            else kernel_narrow(rows, at.depth, a, B, beta, bias_i, c, p->ldc, width, &soon);
         }
     }
 }
 
 void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float beta, const float *bias,
                  float *C, size_t ldc, size_t c_stride, int panels, int columns) {
-    static _Thread_local float copy[COLS_BLOCK / SLAB * SLAB_FLOATS] __attribute__((aligned(64)));
+    static _Thread_local float copy[COLS_BLOCK * COLS_DEPTH] __attribute__((aligned(64)));
     const Product p = {B, b_stride, beta, bias, C, ldc, c_stride, panels, columns};
     bool copied = A.row == 1 && (A.depth > GEMM_NR || !is_whole(A));
     int block = copied ? COLS_BLOCK : ROWS_BLOCK, deep = copied ? COLS_DEPTH : ROWS_DEPTH;
@@ -256,8 +292,8 @@ void gemm_panels(int M, int K, GemmA A, const float *B, size_t b_stride, float b
         else next.depth = 0;
         if (copied) {
             copy_columns(copy, a, at.rows, at.depth);
-            sweep(&p, gemm_columns(copy, SLAB), SLAB, at, next, ahead);
-        } else sweep(&p, a, block, at, next, ahead);
+            sweep(&p, gemm_rows(copy, COLS_DEPTH), at, next, ahead);
+        } else sweep(&p, a, at, next, ahead);
         at = next;
     }
 }
@@ -283,29 +319,11 @@ void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, const fl
     }
 }
 
-/* A 16 x 16 transpose is four rounds of the same perfect shuffle: rows i and i + 8 are zipped into 2i and
- * 2i + 1. */
-typedef float Row16 __attribute__((vector_size(64)));
-
-static inline void transpose_16(float *restrict out, const float *restrict in) {
-    Row16 r[16], z[16];
-    for (int i = 0; i < 16; i++) memcpy(&r[i], in + i * GEMM_NR, sizeof r[i]);
-    for (int round = 0; round < 4; round++) {
-        for (int i = 0; i < 8; i++) {
-            z[2 * i] = __builtin_shufflevector(r[i], r[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
-                                               22, 7, 23);
-            z[2 * i + 1] = __builtin_shufflevector(r[i], r[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
-                                                   29, 14, 30, 15, 31);
-        }
-        memcpy(r, z, sizeof r);
-    }
-    for (int i = 0; i < 16; i++) memcpy(out + i * GEMM_NR, &r[i], sizeof r[i]);
-}
-
 void gemm_transpose(float *out, const float *in, int rows) {
     int whole = rows / 16 * 16;
     for (int i = 0; i < whole; i += 16)
-        for (int j = 0; j < GEMM_NR; j += 16) transpose_16(out + j * GEMM_NR + i, in + i * GEMM_NR + j);
+        for (int j = 0; j < GEMM_NR; j += 16)
+            transpose_16(out + j * GEMM_NR + i, GEMM_NR, in + i * GEMM_NR + j, GEMM_NR);
     for (int j = 0; j < GEMM_NR; j++)
         for (int i = whole; i < GEMM_NR; i++) out[j * GEMM_NR + i] = i < rows ? in[i * GEMM_NR + j] : 0;
 }
