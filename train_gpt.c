@@ -324,7 +324,7 @@ static bool update_weights(Session *s, int64_t step, bool diagnosed, StepRecord 
     bool logged = is_logged(s, step);
     if (diagnosed) diagnostics_before_update(&s->diagnostics);
     if (clip > 0 && record->grad_norm > clip)
-        gradient_scale(s->model.params, s->model.param_count, clip / record->grad_norm, s->threads);
+        optim_scale_gradient(&s->optim, clip / record->grad_norm);
     if (!optim_step(&s->optim, step, s->total_steps, factor, logged || diagnosed, err)) return false;
     if (diagnosed) diagnostics_after_update(&s->diagnostics);
     record->lr = s->optim.groups[0].lr;

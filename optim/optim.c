@@ -220,7 +220,7 @@ static bool alloc_work(Optim *optim, Error *err) {
 
 bool optim_plan(Optim *optim, const OptimPlan *plan, const Param *params, int param_count, int threads,
                 size_t *state_bytes, size_t *work_bytes, Error *err) {
-    *optim = (Optim){.threads = threads, .plan = *plan};
+    *optim = (Optim){.threads = threads, .gradient_factor = 1, .plan = *plan};
     if (!build_groups(optim, params, param_count, err)) {
         optim_free(optim);
         return false;
@@ -274,6 +274,16 @@ static void begin_step(Optim *optim, int64_t step, int64_t total_steps, double l
 
 typedef enum { OBSERVE, UPDATE } Phase;
 
+void optim_scale_gradient(Optim *optim, double factor) {
+    optim->gradient_factor = (float)factor;
+}
+
+static void scale_piece(const struct OptimTask *task, float factor) {
+    float *g = task->tensor->param->g;
+    for (size_t i = task->piece.begin; i < task->piece.end; i++) g[i] *= factor;
+}
+
+/* Whichever phase comes first scales the gradient. */
 static void run_phase(Optim *optim, Phase phase) {
 #pragma omp parallel num_threads(optim->threads)
     {
@@ -286,15 +296,18 @@ static void run_phase(Optim *optim, Phase phase) {
             task->piece.work = work;
             task->piece.counted = task->counted;
             memset(task->counted, 0, sizeof task->counted);
+            if (optim->gradient_factor != 1) scale_piece(task, optim->gradient_factor);
             if (phase == UPDATE) o->update(task->group, task->tensor, &task->piece);
             else if (o->observe) o->observe(task->group, task->tensor, &task->piece);
         }
     }
+    optim->gradient_factor = 1;
 }
 
-static bool any_observes(const Optim *optim) {
+/* Does any method look at a gradient before its update? */
+static bool any_looks_ahead(const Optim *optim) {
     for (int g = 0; g < optim->group_count; g++)
-        if (optim->groups[g].optimizer->observe) return true;
+        if (optim->groups[g].optimizer->observe || optim->groups[g].optimizer->agree) return true;
     return false;
 }
 
@@ -317,7 +330,7 @@ static void sum_counted(Optim *optim) {
 bool optim_step(Optim *optim, int64_t step, int64_t total_steps, double lr_factor, bool measure,
                 Error *err) {
     begin_step(optim, step, total_steps, lr_factor, measure);
-    if (any_observes(optim)) run_phase(optim, OBSERVE);
+    if (any_looks_ahead(optim)) run_phase(optim, OBSERVE);
     for (int g = 0; g < optim->group_count; g++)
         if (optim->groups[g].optimizer->agree && !optim->groups[g].optimizer->agree(&optim->groups[g], err))
             return false;

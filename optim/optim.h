@@ -167,6 +167,7 @@ typedef struct Optim {
     OptimGroup *groups;
     int group_count;
     int threads;
+    float gradient_factor;   /* of the next step, see optim_scale_gradient */
     OptimPlan plan;          /* as given to optim_create */
     float *state;            /* every state array */
     float **work;            /* one per thread */
@@ -183,6 +184,9 @@ bool optim_plan(Optim *optim, const OptimPlan *plan, const Param *params, int pa
 bool optim_create(Optim *optim, const OptimPlan *plan, const Param *params, int param_count, int threads,
                   Error *err);
 void optim_free(Optim *optim);
+
+/* The next step multiplies the gradient by `factor` before it does anything else: to clip it, without a pass of its own. */
+void optim_scale_gradient(Optim *optim, double factor);
 
 /* Applies gradients to weights. step is 1-based; lr_factor is the schedule's value in [0, 1], which
  * multiplies every learning rate of the plan. The caller has checked that gradients are finite. */

@@ -142,7 +142,7 @@ static bool trainer_step(Trainer *t, Error *err) {
     gpt2_forward_backward(&t->model, t->tokens, t->tokens + B * T, B, T, 0, 1);
     double middle = omp_get_wtime();
     double norm = gradient_norm(t->model.params, count, threads);
-    if (norm > 1) gradient_scale(t->model.params, count, 1 / norm, threads);
+    if (norm > 1) optim_scale_gradient(&t->optim, 1 / norm);
     bool ok = optim_step(&t->optim, t->step, INT32_MAX, 1, false, err);
     t->pass_s = middle - start;
     t->optimizer_s = omp_get_wtime() - middle;

@@ -57,13 +57,6 @@ static void the_norm_should_have_the_same_bits_with_any_number_of_threads(void *
         assert_true(gradient_norm(*state, COUNT, threads) == one);
 }
 
-static void scaling_should_reach_every_element(void **state) {
-    Param *params = *state;
-    double before = gradient_norm(params, COUNT, 3);
-    gradient_scale(params, COUNT, 0.25, 3);
-    assert_true(gradient_norm(params, COUNT, 3) == 0.25 * before);
-}
-
 static void one_element_that_is_not_finite_should_be_found_wherever_it_is(void **state) {
     Param *params = *state;
     assert_null(gradient_find_nonfinite(params, COUNT));
@@ -91,7 +84,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_norm_should_be_that_of_all_tensors_as_one, create, destroy),
         cmocka_unit_test_setup_teardown(the_norm_should_have_the_same_bits_with_any_number_of_threads,
                                         create, destroy),
-        cmocka_unit_test_setup_teardown(scaling_should_reach_every_element, create, destroy),
         cmocka_unit_test_setup_teardown(one_element_that_is_not_finite_should_be_found_wherever_it_is,
                                         create, destroy),
         cmocka_unit_test_setup_teardown(huge_gradients_should_have_a_finite_norm, create, destroy),

@@ -169,7 +169,7 @@ static int follow_training(const Config *config, const SafeTensors *out) {
         for (int k = 0; k < PARAMS; k++)
             for (size_t i = 0; i < param_size(&params[k]); i++) params[k].g[i] = drawn(step, k, i);
         double norm = gradient_norm(params, PARAMS, 1), clip = config->train.grad_clip;
-        if (clip > 0 && norm > clip) gradient_scale(params, PARAMS, clip / norm, 1), clipped++;
+        if (clip > 0 && norm > clip) optim_scale_gradient(&optim, clip / norm), clipped++;
         double factor = schedule_factor(&config->schedule, step, STEPS);
         assert_true(optim_step(&optim, step, STEPS, factor, true, &err));
         for (int k = 0; k < PARAMS; k++)

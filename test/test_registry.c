@@ -256,6 +256,28 @@ static void measuring_should_not_change_a_bit(void **state) {
     }
 }
 
+static void a_gradient_scaled_by_the_step_should_do_what_one_scaled_before_does(void **state) {
+    (void)state;
+    EACH_VARIANT(o, k) {
+        World before, within;
+        world_open(&before, *o, variant(*o, k), 0.01, 0.1, 2);
+        world_open(&within, *o, variant(*o, k), 0.01, 0.1, 2);
+        for (int step = 1; step <= STEPS; step++) {
+            bool clip = step % 3 != 0; /* a factor is for one step only */
+            world_draw(&before, step, 1e-3f);
+            world_draw(&within, step, 1e-3f);
+            for (int i = 0; i < before.count && clip; i++)
+                for (size_t j = 0; j < param_size(&before.params[i]); j++) before.params[i].g[j] *= 0.37f;
+            if (clip) optim_scale_gradient(&within.optim, 0.37);
+            world_step(&before, step, STEPS);
+            world_step(&within, step, STEPS);
+        }
+        assert_same_weights(&before, &within);
+        world_close(&before);
+        world_close(&within);
+    }
+}
+
 /* The framework's phases by hand, on slices of 1, 2, 3, ... elements. */
 static void step_in_uneven_slices(World *world, int step) {
     OptimGroup *group = &world->optim.groups[0];
@@ -503,6 +525,7 @@ int main(void) {
         cmocka_unit_test(decay_alone_should_shrink_weights),
         cmocka_unit_test(threads_should_not_change_a_bit),
         cmocka_unit_test(measuring_should_not_change_a_bit),
+        cmocka_unit_test(a_gradient_scaled_by_the_step_should_do_what_one_scaled_before_does),
         cmocka_unit_test(slices_should_not_change_a_bit),
         cmocka_unit_test(saved_state_should_continue_with_the_same_bits),
         cmocka_unit_test(weights_to_evaluate_should_be_others_only_where_declared),

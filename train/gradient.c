@@ -42,13 +42,3 @@ const Param *gradient_find_nonfinite(const Param *params, int count) {
             if (!isfinite(params[i].g[k])) return &params[i];
     return NULL;
 }
-
-void gradient_scale(const Param *params, int count, double factor, int threads) {
-    float f = (float)factor;
-    for (int i = 0; i < count; i++) {
-        float *g = params[i].g;
-        size_t n = param_size(&params[i]);
-#pragma omp parallel for simd num_threads(threads) if (n > PIECE)
-        for (size_t k = 0; k < n; k++) g[k] *= f;
-    }
-}

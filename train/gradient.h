@@ -11,7 +11,4 @@ double gradient_norm(const Param *params, int count, int threads);
 /* The first tensor with a gradient that is not finite, or NULL. */
 const Param *gradient_find_nonfinite(const Param *params, int count);
 
-/* g *= factor for all tensors. */
-void gradient_scale(const Param *params, int count, double factor, int threads);
-
 #endif

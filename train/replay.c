@@ -265,7 +265,7 @@ static bool replay_step(Replay *r, int64_t step, ReplayReport *report, Error *er
     double clip = r->config->train.grad_clip;
     double norm = clip > 0 ? gradient_norm(r->params, r->param_count, r->threads) : 0;
     if (clip > 0 && norm > clip) {
-        gradient_scale(r->params, r->param_count, clip / norm, r->threads);
+        optim_scale_gradient(&r->optim, clip / norm);
         report->clipped_steps++;
     }
     double factor = schedule_factor(&r->config->schedule, step, r->steps);

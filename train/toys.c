@@ -177,12 +177,12 @@ static double loss(const Toy *toy, const float *x) {
     return sum / 2;
 }
 
-/* Fills p->g, clips it, and returns its norm before that. */
-static double gradient(const Toy *toy, const Param *p, float noise, double clip, int threads) {
+/* Fills p->g, has it clipped, and returns its norm before that. */
+static double gradient(const Toy *toy, const Param *p, float noise, double clip, Optim *optim) {
     memcpy(p->g, p->w, param_size(p) * sizeof *p->g);
     p->g[0] = (float)toy->curvature * p->w[0] + noise;
-    double norm = gradient_norm(p, 1, threads);
-    if (clip > 0 && norm > clip) gradient_scale(p, 1, clip / norm, threads);
+    double norm = gradient_norm(p, 1, optim->threads);
+    if (clip > 0 && norm > clip) optim_scale_gradient(optim, clip / norm);
     return norm;
 }
 
@@ -209,7 +209,7 @@ static bool descend(const Toy *toy, const Config *config, Optim *optim, const Pa
         if (line->step == config->train.steps) return true;
         line[1].train_loss += loss(toy, p->w) / toy->runs;
         double norm =
-            gradient(toy, p, noise[line->step * toy->runs], config->train.grad_clip, optim->threads);
+            gradient(toy, p, noise[line->step * toy->runs], config->train.grad_clip, optim);
         line[1].grad_norm += norm / toy->runs;
         if (!isfinite(norm)) {
             while (line++->step < config->train.steps) line->val_loss = NAN;
