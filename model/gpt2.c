@@ -215,24 +215,27 @@ static void transpose_tile(float *in_t, const float *x, int F, int tile, int til
                        x + (size_t)f * TILE, min_int(TILE, F - f));
 }
 
-/* GELU, tanh form (Hendrycks and Gimpel 2016). */
-#define GELU_SCALE 0.7978845608028654f /* sqrt(2 / pi) */
+/* GELU, tanh form (Hendrycks and Gimpel 2016): x / 2 (1 + tanh u), u = sqrt(2 / pi) (x + 0.044715 x^3). That is x times
+ * the logistic function of 2 u, which takes one exponential and keeps small results exact. */
+#define GELU_SCALE 1.5957691216057308f /* 2 sqrt(2 / pi) */
 #define GELU_CUBIC 0.044715f
+
+static inline float gelu_gate(float x) {
+    return 1.0f / (1.0f + fast_expf(-GELU_SCALE * (x + GELU_CUBIC * x * x * x)));
+}
 
 static void gelu_forward(float *restrict out, const float *restrict x, size_t n) {
     TIMED(GELU);
-    for (size_t i = 0; i < n; i++)
-        out[i] = 0.5f * x[i] * (1.0f + fast_tanhf(GELU_SCALE * (x[i] + GELU_CUBIC * x[i] * x[i] * x[i])));
+    for (size_t i = 0; i < n; i++) out[i] = x[i] * gelu_gate(x[i]);
 }
 
 /* Recomputes out = gelu(x), and turns d in place from the gradient of out into that of x. */
 static void gelu_backward(float *restrict d, float *restrict out, const float *restrict x, size_t n) {
     TIMED(GELU);
     for (size_t i = 0; i < n; i++) {
-        float tanh_x = fast_tanhf(GELU_SCALE * (x[i] + GELU_CUBIC * x[i] * x[i] * x[i]));
-        float slope = GELU_SCALE * (1.0f + 3.0f * GELU_CUBIC * x[i] * x[i]);
-        out[i] = 0.5f * x[i] * (1.0f + tanh_x);
-        d[i] *= 0.5f * (1.0f + tanh_x) + 0.5f * x[i] * (1.0f - tanh_x * tanh_x) * slope;
+        float gate = gelu_gate(x[i]), slope = GELU_SCALE * (1.0f + 3.0f * GELU_CUBIC * x[i] * x[i]);
+        out[i] = x[i] * gate;
+        d[i] *= gate + out[i] * (1.0f - gate) * slope;
     }
 }
 
