@@ -572,9 +572,9 @@ double gpt2_flops_per_token(GPT2Config m, int T) {
 }
 
 /* ------------------------------------------------------------------------------------------------------------
- * Who does what. Sequences are shared out to teams of threads. Where they come out even, a team is one thread, which in
- * forward waits for no other from the first layer to the last; or else several threads share a team's sequences, tile by
- * tile, with a barrier around attention.
+ * Who does what. Sequences are shared out to teams of threads. Where they come out even, a team is one thread, and is dealt
+ * sequences as it gets free, as many at a time as fill a group of tiles; in forward it takes them from the first layer to
+ * the last. Or else several threads share a team's sequences, tile by tile, with a barrier around attention.
  */
 
 typedef struct Share {
@@ -601,6 +601,24 @@ static Share share_of(const GPT2 *model, int id) {
     s.tile0 = first + (int)((int64_t)count * s.rank / s.size);
     s.tile1 = first + (int)((int64_t)count * (s.rank + 1) / s.size);
     return s;
+}
+
+static int deal_size(const Activations *a) {
+    return min_int(ceil_div(GROUP, a->S), ceil_div(a->B, omp_get_num_threads()));
+}
+
+/* 0 where teams have a share each. */
+static int deal_count(const Activations *a, const Share *s) {
+    return s->size > 1 ? 0 : ceil_div(a->B, deal_size(a));
+}
+
+static Share deal_at(const Activations *a, const Share *s, int index) {
+    Share dealt = *s;
+    dealt.seq0 = index * deal_size(a);
+    dealt.seq1 = min_int(dealt.seq0 + deal_size(a), a->B);
+    dealt.tile0 = dealt.seq0 * a->S + a->first_tile;
+    dealt.tile1 = dealt.seq1 * a->S;
+    return dealt;
 }
 
 /* At the start of a parallel region, on every thread. */
@@ -693,13 +711,21 @@ static void layer_forward(const GPT2 *model, int l, const Share *s) {
     }
 }
 
+static void share_forward(const GPT2 *model, const Share *s) {
+    for (int i = s->tile0; i < s->tile1; i++)
+        embed_tile(model, at(model->acts->res, model->config.C, i), i);
+    for (int l = 0; l < model->config.L; l++) layer_forward(model, l, s);
+}
+
 /* Embedding and all layers: a->res up to the last slab. Ends with a barrier. */
 static void layers_forward(const GPT2 *model) {
-    Activations *a = model->acts;
     Share s = share_of(model, omp_get_thread_num());
-    for (int i = s.tile0; i < s.tile1; i++) embed_tile(model, at(a->res, model->config.C, i), i);
-    for (int l = 0; l < model->config.L; l++) layer_forward(model, l, &s);
-#pragma omp barrier
+    if (s.size > 1) share_forward(model, &s);
+#pragma omp for schedule(runtime)
+    for (int k = 0; k < deal_count(model->acts, &s); k++) {
+        Share dealt = deal_at(model->acts, &s, k);
+        share_forward(model, &dealt);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------------
@@ -883,26 +909,6 @@ static void layer_backward(const GPT2 *model, int l, const Share *s) {
     }
 }
 
-/* layer_backward for the whole batch. No thread may go on before the slowest is done: so where each is a team of its own,
- * it takes sequences as it gets free, as many at a time as fill a group of tiles. */
-static void deal_backward(const GPT2 *model, int l, const Share *s) {
-    const Activations *a = model->acts;
-    if (s->size > 1) {
-        layer_backward(model, l, s);
-        return;
-    }
-    int deal = min_int(ceil_div(GROUP, a->S), ceil_div(a->B, omp_get_num_threads()));
-#pragma omp for schedule(runtime) nowait
-    for (int seq = 0; seq < a->B; seq += deal) {
-        Share dealt = *s;
-        dealt.seq0 = seq;
-        dealt.seq1 = min_int(seq + deal, a->B);
-        dealt.tile0 = dealt.seq0 * a->S;
-        dealt.tile1 = dealt.seq1 * a->S;
-        layer_backward(model, l, &dealt);
-    }
-}
-
 /* g (C) = or += sums over tiles of their parts (tiles, C), in order. */
 static void sum_parts(float *g, const float *parts, int C, int tiles, bool accumulate) {
     TIMED(NORM);
@@ -1018,8 +1024,12 @@ static void layers_backward(const GPT2 *model) {
         sum_parts(k ? model->g.lnfb : model->g.lnfw, norm_part(a, C, k ? LNF_B : LNF_W, 0), C, a->tiles,
                   a->accumulate);
     for (int l = model->config.L - 1; l >= 0; l--) {
-        deal_backward(model, l, &s);
-#pragma omp barrier
+        if (s.size > 1) layer_backward(model, l, &s);
+#pragma omp for schedule(runtime)
+        for (int k = 0; k < deal_count(a, &s); k++) {
+            Share dealt = deal_at(a, &s, k);
+            layer_backward(model, l, &dealt);
+        }
         layer_weights_backward(model, l);
 #pragma omp single
         { /* the layer's input is the output of the one below */

@@ -803,7 +803,6 @@ static void timers_should_change_no_bit_and_account_for_the_time(void **state) {
             for (int id = 0; id < threads; id++) section += spent_s[id][k];
             assert_true(section > 0);
         }
-        for (int id = 0; id < threads; id++) assert_true(spent_s[id][SECTION_FORWARD] > 0);
         bool accounted =
             false; /* the machine may take the core away between two sections: once it will not */
         for (int i = 0; i < 100 && !accounted; i++) {
