@@ -45,7 +45,7 @@
  * square. */
 #define BLOCK_GROWTH 12.0
 
-/* Panels that a product with X takes at a time. */
+/* Panels that a product takes at a time, so that its other factor is read less often. */
 #define PANELS 4
 
 /* ---- scalar functions ---- */
@@ -93,7 +93,7 @@ typedef struct Engine {
     int n, m;
     float *X;                   /* (n, m) */
     float *G, *P, *Q, *S, *tmp; /* (n, n) */
-    float *panel;               /* gemm's */
+    float *panel;               /* (PANELS, n or m, 64): what products take at a time */
     double delta;
     double growth; /* P(0) of the block's product; 1 at its beginning */
     bool whole;    /* still the first block */
@@ -148,44 +148,66 @@ static void mirror(size_t n, float *C) {
     }
 }
 
-/* C = alpha A B + beta C, all (n, n), where C is symmetric: the lower triangle, by columns of panels. */
+/* e->panel = alpha times `width` columns of B (n rows, ld apart), in panels of 64 with zeros beyond. */
+static void pack_columns(const Engine *e, double alpha, const float *B, size_t ld, size_t width) {
+    size_t n = (size_t)e->n;
+    for (size_t j = 0; j < width; j += TILE) {
+        size_t columns = least(width - j, TILE);
+        float *row = e->panel + j * n;
+        for (size_t i = 0; i < n; i++, row += TILE) {
+            for (size_t c = 0; c < columns; c++) row[c] = (float)alpha * B[i * ld + j + c];
+            memset(row + columns, 0, (TILE - columns) * sizeof(float));
+        }
+    }
+}
+
+/* Columns j ... j + width - 1 of C = A B + beta C, for A (n, K) and these columns of B (K, n) in e->panel. C (n, n) is
+ * symmetric: the lower triangle. */
+static void multiply_lower(const Engine *e, const float *A, size_t K, double beta, float *C, size_t j,
+                           size_t width) {
+    size_t n = (size_t)e->n, end = j + width;
+    for (size_t c = j; c < end; c += TILE) /* the block on the diagonal */
+        gemm_panels((int)(end - c), (int)K, gemm_rows(A + c * K, K), e->panel + (c - j) * K, 0, (float)beta,
+                    NULL, C + c * n + c, n, 0, 1, (int)least(end - c, TILE));
+    if (end < n)
+        gemm_panels((int)(n - end), (int)K, gemm_rows(A + end * K, K), e->panel, K * TILE, (float)beta,
+                    NULL, C + end * n + j, n, TILE, PANELS, (int)width);
+}
+
+/* C = alpha A B + beta C, all (n, n), where C is symmetric. */
 static void multiply_symmetric(const Engine *e, double alpha, const float *A, const float *B, double beta,
                                float *C) {
     size_t n = (size_t)e->n;
-    for (size_t j = 0; j < n; j += TILE)
-        gemm((int)(n - j), (int)least(n - j, TILE), e->n, (float)alpha, A + j * n, n, B + j, n, (float)beta,
-             C + j * n + j, n, e->panel);
+    for (size_t j = 0; j < n; j += PANELS * TILE) {
+        size_t width = least(n - j, PANELS * TILE);
+        pack_columns(e, alpha, B + j, n, width);
+        multiply_lower(e, A, n, beta, C, j, width);
+    }
     mirror(n, C);
 }
 
 /* G = X X^T + (second block)^2; the second block is delta I at first, which the caller adds, S later. */
 static void form_gram(const Engine *e) {
     size_t n = (size_t)e->n, m = (size_t)e->m;
-    for (size_t j = 0; j < n; j += TILE) {
-        size_t width = least(n - j, TILE);
-        for (size_t k = 0; k < m; k += TILE)
-            transpose_tile(e->panel + k * TILE, e->X + j * m + k, m, width, least(m - k, TILE));
-        gemm_panels((int)(n - j), e->m, gemm_rows(e->X + j * m, m), e->panel, 0, 0, NULL, e->G + j * n + j,
-                    n, 0, 1, (int)width);
+    for (size_t j = 0; j < n; j += PANELS * TILE) {
+        size_t width = least(n - j, PANELS * TILE);
+        for (size_t c = 0; c < width;
+             c += TILE) /* what a panel's last tile leaves behind it, the next overwrites */
+            for (size_t k = 0; k < m; k += TILE)
+                transpose_tile(e->panel + c * m + k * TILE, e->X + (j + c) * m + k, m,
+                               least(width - c, TILE), least(m - k, TILE));
+        multiply_lower(e, e->X, m, 0, e->G, j, width);
     }
     if (e->delta != 0 && !e->whole) multiply_symmetric(e, 1, e->S, e->S, 1, e->G);
     else mirror(n, e->G);
 }
 
-/* X = A X for A (n, n): a few panels at a time, so that no second X is needed, and A is read less often. */
+/* X = A X for A (n, n): a few panels at a time, so that no second X is needed. */
 static void multiply_into(const Engine *e, GemmA A) {
     size_t n = (size_t)e->n, m = (size_t)e->m;
     for (size_t j = 0; j < m; j += PANELS * TILE) {
         size_t width = least(m - j, PANELS * TILE), panels = (width + TILE - 1) / TILE;
-        for (size_t p = 0; p < panels; p++) {
-            size_t columns = least(width - p * TILE, TILE);
-            float *row = e->panel + p * n * TILE;
-            const float *x = e->X + j + p * TILE;
-            for (size_t i = 0; i < n; i++, row += TILE, x += m) {
-                memcpy(row, x, columns * sizeof(float));
-                memset(row + columns, 0, (TILE - columns) * sizeof(float));
-            }
-        }
+        pack_columns(e, 1, e->X + j, m, width);
         gemm_panels(e->n, e->n, A, e->panel, n * TILE, 0, NULL, e->X + j, m, TILE, (int)panels, (int)width);
     }
 }
@@ -467,7 +489,7 @@ void spectral_map(double (*f)(double s, const void *context), const void *contex
 
 size_t spectral_work_size(int n, int m) {
     size_t rows = (size_t)n, square = round_up(rows * rows);
-    size_t panel = gemm_work_size(PANELS * n > m + GEMM_NR ? PANELS * n : m + GEMM_NR);
+    size_t panel = gemm_work_size(PANELS * m + GEMM_NR);
     size_t engine = 5 * square + panel, eigen = eigen_work_size(n) + square + panel;
     return round_up(engine > eigen ? engine : eigen);
 }

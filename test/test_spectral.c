@@ -152,8 +152,8 @@ static double error_of(Map map, double tau, int steps, const Case *c, double (*f
     return error;
 }
 
-static const int SHAPES[][2] = {{1, 1},    {1, 7},     {5, 5},     {64, 64},
-                                {65, 130}, {128, 128}, {150, 200}, {128, 512}};
+static const int SHAPES[][2] = {{1, 1},     {1, 7},     {5, 5},     {64, 64},  {65, 130},
+                                {128, 128}, {150, 200}, {128, 512}, {260, 270}};
 #define EACH_SHAPE(k)    for (size_t k = 0; k < sizeof SHAPES / sizeof SHAPES[0]; k++)
 #define EACH_SPECTRUM(s) for (Spectrum s = 0; s < SPECTRUM_COUNT; s++)
 
