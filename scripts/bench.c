@@ -8,10 +8,14 @@
  *
  * A machine that others use, too, has no speed of its own: it swings by a factor of two within minutes. So a
  * probe, 20 ms of multiply-adds in registers on the same threads, runs between any two steps, and a step's ratio
- * is its FLOP/s over the mean of the probe before and the one behind. A step is quiet when both were within 5 %
- * of the best probe. Only ratios can be compared between two runs.
+ * is its FLOP/s over the mean of the probe before and the one behind. Only ratios can be compared between two runs.
+ *
+ * Another program's thread on the same physical core may leave that probe alone and yet take a fifth from all that reads
+ * its operands from a cache. So the kernel of core/gemm.h, on data in the second-level cache, is probed with it: no step
+ * can be faster than that, and one is quiet when the kernel was near its best on both sides.
  */
 #include "core/file.h"
+#include "core/gemm.h"
 #include "core/json.h"
 #include "core/memory.h"
 #include "core/rng.h"
@@ -36,7 +40,7 @@
 #endif
 
 #define PROBE_S     0.020
-#define QUIET       0.95 /* of the best probe */
+#define QUIET       0.90 /* of the kernel's best probe */
 #define BUDGET_S    15.0 /* for the steps of a configuration, when --steps does not say how many */
 #define STEPS_LEAST 3
 #define STEPS_MOST  1000
@@ -70,6 +74,7 @@ typedef struct Figures {
     double step_s, best_step_s;
     double ratio, best_ratio, quiet_ratio; /* medians, and the best; NAN without quiet steps */
     double probe;                          /* FLOP/s, the best */
+    double kernel_ratio;                   /* the kernel's probe over the other: median */
     double part_frac[PART_COUNT];          /* of all threads' time */
     double planned_bytes, peak_bytes;
     double barrier_s;
@@ -160,28 +165,52 @@ static bool trainer_step(Trainer *t, Error *err) {
 #endif
 enum { CHAINS = 12 }; /* more than latency * units, and they fit 16 registers with the two factors */
 
-/* FLOP/s of all threads together, on independent chains of multiply-adds that never leave the registers. */
-static double probe(int threads) {
+/* Floating-point operations of independent chains of multiply-adds that do not leave the registers until they end. */
+static double chains(float *room) {
     typedef float Vector __attribute__((vector_size(4 * LANES)));
-    volatile float half = 0.5f, sink;
-    double rate = 0;
-#pragma omp parallel num_threads(threads) reduction(+ : rate)
+    volatile float half = 0.5f;
+    Vector sum[CHAINS], factor = (Vector){0} + half;
+    memcpy(sum, room, sizeof sum); /* unknown to the compiler: or else it makes one chain of all */
+    for (int i = 0; i < 1000; i++)
+        for (int c = 0; c < CHAINS; c++) sum[c] = sum[c] * factor + factor;
+    memcpy(room, sum, sizeof sum);
+    return 2.0 * 1000 * CHAINS * LANES;
+}
+
+/* Those of a product of which everything fits a second-level cache. */
+enum { PROBE_M = 192, PROBE_K = 256, PROBE_PANELS = 4, PROBE_N = PROBE_PANELS * GEMM_NR };
+#define PROBE_FLOATS (PROBE_M * PROBE_K + PROBE_K * PROBE_N + PROBE_M * PROBE_N)
+
+static double product(float *room) {
+    float *B = room + PROBE_M * PROBE_K, *C = B + PROBE_K * PROBE_N;
+    gemm_panels(PROBE_M, PROBE_K, gemm_rows(room, PROBE_K), B, (size_t)PROBE_K * GEMM_NR, 0, NULL, C,
+                GEMM_NR, (size_t)PROBE_M * GEMM_NR, PROBE_PANELS, PROBE_N);
+    return 2.0 * PROBE_M * PROBE_K * PROBE_N;
+}
+
+/* FLOP/s of all threads together; room: PROBE_FLOATS for each, zeros at first. */
+static double rate(double (*work)(float *room), float *room, int threads) {
+    double sum = 0;
+#pragma omp parallel num_threads(threads) reduction(+ : sum)
     {
-        Vector sum[CHAINS] = {0}, factor = (Vector){0} + half;
+        float *own = room + (size_t)omp_get_thread_num() * PROBE_FLOATS;
         double start = omp_get_wtime(), elapsed, flops = 0;
         do {
-            for (int i = 0; i < 1000; i++)
-                for (int c = 0; c < CHAINS; c++) sum[c] = sum[c] * factor + factor;
-            flops += 2.0 * 1000 * CHAINS * LANES;
+            flops += work(own);
             elapsed = omp_get_wtime() - start;
         } while (elapsed < PROBE_S);
-        for (int c = 1; c < CHAINS; c++) sum[0] += sum[c];
-#pragma omp critical
-        sink = sum[0][0];
-        rate += flops / elapsed;
+        sum += flops / elapsed;
     }
-    (void)sink;
-    return rate;
+    return sum;
+}
+
+typedef struct Probe {
+    double fma, kernel; /* FLOP/s */
+} Probe;
+
+static Probe probe(float *room, int threads) {
+    double fma = rate(chains, room, threads);
+    return (Probe){fma, rate(product, room, threads)};
 }
 
 /* Seconds of one barrier, the least of some rounds: a round in which the system takes a core away says nothing. */
@@ -206,20 +235,28 @@ static double barrier_s(int threads) {
 }
 
 /* From seconds of each step and probes around them, probe[n] before step n and probe[n + 1] behind. */
-static void summarize(Figures *f, const double *step_s, const double *probes, int steps, double flops) {
-    double x[STEPS_MOST] = {0}, ratio[STEPS_MOST] = {0}, quiet[STEPS_MOST] = {0};
+static void summarize(Figures *f, const double *step_s, const Probe *probes, int steps, double flops) {
+    double x[STEPS_MOST] = {0}, ratio[STEPS_MOST] = {0}, quiet[STEPS_MOST] = {0}, kernel[STEPS_MOST] = {0};
+    double best_kernel = 0;
     f->steps = steps;
-    for (int n = 0; n <= steps; n++) f->probe = fmax(f->probe, probes[n]);
+    for (int n = 0; n <= steps; n++) {
+        f->probe = fmax(f->probe, probes[n].fma);
+        best_kernel = fmax(best_kernel, probes[n].kernel);
+    }
     for (int n = 0; n < steps; n++) {
+        const Probe *before = &probes[n], *behind = before + 1;
+        double fma = (before->fma + behind->fma) / 2;
         x[n] = step_s[n];
-        ratio[n] = flops / step_s[n] / (0.5 * (probes[n] + probes[n + 1]));
-        if (fmin(probes[n], probes[n + 1]) >= QUIET * f->probe) quiet[f->quiet_steps++] = ratio[n];
+        ratio[n] = flops / step_s[n] / fma;
+        kernel[n] = (before->kernel + behind->kernel) / 2 / fma;
+        if (fmin(before->kernel, behind->kernel) >= QUIET * best_kernel) quiet[f->quiet_steps++] = ratio[n];
     }
     f->step_s = stats_median(x, steps);
     f->best_step_s = x[0];
     f->quiet_ratio = stats_median(quiet, f->quiet_steps);
     f->ratio = stats_median(ratio, steps);
     f->best_ratio = ratio[steps - 1];
+    f->kernel_ratio = stats_median(kernel, steps);
 }
 
 /* Shares of the threads' time: the sections' as charged, the optimizer's by the clock, and what is left. */
@@ -241,20 +278,21 @@ static double flops_of(const Shape *s) {
     return gpt2_flops_per_token(s->model, s->model.T) * s->B * s->model.T;
 }
 
-static bool measure_steps(Trainer *t, int steps, Figures *f, Error *err) {
-    double step_s[STEPS_MOST], probes[STEPS_MOST + 1], pass_s = 0, optimizer_s = 0;
+static bool measure_steps(Trainer *t, float *room, int steps, Figures *f, Error *err) {
+    double step_s[STEPS_MOST], pass_s = 0, optimizer_s = 0;
+    Probe probes[STEPS_MOST + 1];
     if (!trainer_step(t, err)) return false; /* touches all memory for the first time */
     memset(t->model.spent_s, 0, (size_t)t->threads * sizeof(GPT2Seconds));
     double start = omp_get_wtime();
     int n = 0;
-    probes[0] = probe(t->threads);
+    probes[0] = probe(room, t->threads);
     while (steps > 0 ? n < steps
                      : n < STEPS_LEAST || (n < STEPS_MOST && omp_get_wtime() - start < BUDGET_S)) {
         if (!trainer_step(t, err)) return false;
         pass_s += t->pass_s;
         optimizer_s += t->optimizer_s;
         step_s[n++] = t->pass_s + t->optimizer_s;
-        probes[n] = probe(t->threads);
+        probes[n] = probe(room, t->threads);
     }
     summarize(f, step_s, probes, n, flops_of(t->shape));
     split(f->part_frac, t->model.spent_s, t->threads, pass_s, optimizer_s);
@@ -266,10 +304,13 @@ static bool measure_steps(Trainer *t, int steps, Figures *f, Error *err) {
 static bool measure(const Shape *shape, const Options *o, Figures *f, Error *err) {
     Trainer t;
     GPT2Seconds *spent_s = NULL;
-    bool ok = trainer_open(&t, shape, o->threads, err);
-    if (ok) spent_s = memory_alloc((size_t)o->threads, sizeof *spent_s, "timers", err);
+    float *room = NULL;
+    bool ok = trainer_open(&t, shape, o->threads, err) &&
+              (spent_s = memory_alloc((size_t)o->threads, sizeof *spent_s, "timers", err)) &&
+              (room = memory_alloc((size_t)o->threads * PROBE_FLOATS, sizeof *room, "the probe", err));
     t.model.spent_s = spent_s;
-    ok = spent_s && measure_steps(&t, o->steps, f, err);
+    ok = ok && measure_steps(&t, room, o->steps, f, err);
+    memory_free(room);
     memory_free(spent_s);
     trainer_close(&t);
     return ok;
@@ -305,11 +346,12 @@ static bool measure_apart(const Shape *shape, const Options *o, Figures *f, Erro
 static void print_head(const Options *o) {
     printf(
         "commit %s, %d thread%s. A step is forward, backward, clipping and AdamW; ratio: its FLOP/s over\n"
-        "those of the probe; quiet: the median over this many steps whose probes were near the best\n\n",
+        "those of the probe, multiply-adds in registers; kernel: the same of a product in a second-level cache;\n"
+        "quiet: the median over this many steps beside which the kernel was near its best\n\n",
         TRAIN_GPT_COMMIT, o->threads, o->threads == 1 ? "" : "s");
-    printf("%-30s%17s%10s%9s%24s%14s\n", "", "ms a step    ", "", "", "ratio       ", "peak MB");
-    printf("%-30s%9s%8s%10s%9s%7s%7s%15s%14s\n", "", "median", "best", "tokens/s", "GFLOP/s", "median",
-           "best", "quiet", "(planned)");
+    printf("%-30s%17s%10s%9s%31s%14s\n", "", "ms a step    ", "", "", "ratio          ", "peak MB");
+    printf("%-30s%9s%8s%10s%9s%7s%7s%15s%7s%14s\n", "", "median", "best", "tokens/s", "GFLOP/s", "median",
+           "best", "quiet", "kernel", "(planned)");
 }
 
 static void print_figures(const Shape *s, const Figures *f) {
@@ -317,9 +359,9 @@ static void print_figures(const Shape *s, const Figures *f) {
     if (f->quiet_steps > 0)
         snprintf(quiet, sizeof quiet, "%.3f (%d/%d)", f->quiet_ratio, f->quiet_steps, f->steps);
     snprintf(memory, sizeof memory, "%.0f (%.0f)", 1e-6 * f->peak_bytes, 1e-6 * f->planned_bytes);
-    printf("%-3s %-26s%9.1f%8.1f%10.0f%9.1f%7.3f%7.3f%15s%14s\n", s->name, s->title, 1e3 * f->step_s,
+    printf("%-3s %-26s%9.1f%8.1f%10.0f%9.1f%7.3f%7.3f%15s%7.3f%14s\n", s->name, s->title, 1e3 * f->step_s,
            1e3 * f->best_step_s, s->B * s->model.T / f->step_s, 1e-9 * flops_of(s) / f->step_s, f->ratio,
-           f->best_ratio, quiet, memory);
+           f->best_ratio, quiet, f->kernel_ratio, memory);
     fflush(stdout);
 }
 
@@ -348,6 +390,7 @@ static bool add_figures(cJSON *all, const Shape *s, const Figures *f) {
                    {"best_ratio", f->best_ratio},
                    {"quiet_ratio", f->quiet_ratio}, /* null without quiet steps: cJSON writes NAN so */
                    {"quiet_steps", f->quiet_steps},
+                   {"kernel_ratio", f->kernel_ratio},
                    {"peak_bytes", f->peak_bytes},
                    {"planned_bytes", f->planned_bytes},
                    {"barrier_us", 1e6 * f->barrier_s}};

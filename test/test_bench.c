@@ -18,9 +18,10 @@ static void configurations_should_have_the_flops_of_the_measured_table(void **st
         assert_true(fabs(1e-9 * flops_of(&SHAPES[i]) / GFLOP[i] - 1) < 0.003);
 }
 
-static void a_ratio_should_be_over_the_mean_of_both_probes_and_quiet_near_the_best(void **state) {
+static void a_ratio_should_be_over_the_mean_of_both_probes_and_quiet_near_the_kernels_best(void **state) {
     (void)state;
-    double step_s[] = {2, 1, 4, 1}, probes[] = {100, 96, 60, 96, 95};
+    double step_s[] = {2, 1, 4, 1};
+    Probe probes[] = {{100, 80}, {96, 75}, {60, 50}, {96, 73}, {95, 79}};
     Figures f = {0};
     summarize(&f, step_s, probes, 4, 50); /* ratios 25 / 98, 50 / 78, 12.5 / 78, 50 / 95.5 */
     assert_int_equal(f.steps, 4);
@@ -28,6 +29,7 @@ static void a_ratio_should_be_over_the_mean_of_both_probes_and_quiet_near_the_be
     assert_true(fabs(f.ratio - 25.0 / 98) < 1e-12 && fabs(f.best_ratio - 50.0 / 78) < 1e-12);
     assert_int_equal(f.quiet_steps, 2); /* the first and the last */
     assert_true(fabs(f.quiet_ratio - 25.0 / 98) < 1e-12);
+    assert_true(fabs(f.kernel_ratio - 77.5 / 98) < 1e-12); /* of .791, .801, .788 and .796 */
 }
 
 static void parts_should_sum_to_the_threads_time(void **state) {
@@ -67,9 +69,9 @@ static void json_should_hold_every_configuration_with_a_whole_split(void **state
         {"t", "tiny", {.L = 1, .C = 8, .NH = 2, .T = 70, .V = 50, .bias = true}, 2},
         {"u'", "as tiny", {.L = 2, .C = 16, .NH = 1, .T = 3, .V = 300, .bias = false}, 1},
     };
-    static const char *const KEYS[] = {"steps",        "step_ms",      "best_step_ms", "tokens_per_s",
-                                       "gflops",       "ratio",        "best_ratio",   "peak_bytes",
-                                       "probe_gflops", "planned_bytes"};
+    static const char *const KEYS[] = {"steps",        "step_ms",       "best_step_ms", "tokens_per_s",
+                                       "gflops",       "ratio",         "best_ratio",   "peak_bytes",
+                                       "probe_gflops", "planned_bytes", "kernel_ratio"};
     char path[96];
     snprintf(path, sizeof path, "%s/bench.json", dir);
     Options o = {.threads = 2, .steps = 2, .json = path, .shapes = {&tiny[0], &tiny[1]}, .shape_count = 2};
@@ -110,7 +112,7 @@ static void comparing_should_need_two_files(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(configurations_should_have_the_flops_of_the_measured_table),
-        cmocka_unit_test(a_ratio_should_be_over_the_mean_of_both_probes_and_quiet_near_the_best),
+        cmocka_unit_test(a_ratio_should_be_over_the_mean_of_both_probes_and_quiet_near_the_kernels_best),
         cmocka_unit_test(parts_should_sum_to_the_threads_time),
         cmocka_unit_test(options_should_be_taken_or_refused),
         cmocka_unit_test(json_should_hold_every_configuration_with_a_whole_split),
