@@ -468,7 +468,7 @@ noise_is_drawn_by_seed_and_step_alone() (
 )
 
 spikes_are_counted_and_survive_a_stop() (
-    set -- optimizer.lr=1 train.grad_clip=0 train.steps=60 schedule.warmup_steps=40
+    set -- optimizer.lr=5 train.grad_clip=0 train.steps=60 schedule.warmup_steps=40
     does 0 train "$@" run.dir=wild checkpoint.every=1 checkpoint.keep_last=99
     is "$(figures wild spikes | wc -l)" 60 # not before the first update
     count=$(value wild/summary.json spikes)
