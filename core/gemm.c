@@ -104,8 +104,8 @@ static inline __attribute__((always_inline)) void multiply_add(Vector sum[ROWS][
 }
 
 /* C (rows, VECTORS * LANES) = A B + beta C + bias for `segments` segments of depth 64, or, with 1, one of any depth; the
- * last one is `last` deep. Between the multiply-adds, the rows of C behind these and some of `soon` are fetched. `rows` and one of A's strides are constants at every call, so that the compiler keeps `sum`
- * in registers and unrolls. */
+ * last one is `last` deep. Between the multiply-adds, the rows of C behind these and some of `soon` are fetched. `rows` and
+ * one of A's strides are constants at every call, so that the compiler keeps `sum` in registers and unrolls. */
 static inline __attribute__((always_inline)) void kernel_step(int rows, int segments, int last, GemmA A,
                                                               const float *restrict B, float beta,
                                                               const float *bias, float *restrict C,
@@ -302,8 +302,7 @@ size_t gemm_work_size(int K) {
     return (size_t)K * GEMM_NR;
 }
 
-/* panel (K, 64) = alpha B[:, 0 : columns], zero beyond. */
-static void pack_panel(float *panel, int K, int columns, float alpha, const float *B, size_t ldb) {
+void gemm_pack(float *panel, int K, int columns, float alpha, const float *B, size_t ldb) {
     for (int k = 0; k < K; k++, panel += GEMM_NR, B += ldb) {
         for (int j = 0; j < columns; j++) panel[j] = alpha * B[j];
         for (int j = columns; j < GEMM_NR; j++) panel[j] = 0;
@@ -314,7 +313,7 @@ void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, const fl
           float beta, float *C, size_t ldc, float *work) {
     for (int n = 0; n < N; n += GEMM_NR) {
         int columns = N - n < GEMM_NR ? N - n : GEMM_NR;
-        pack_panel(work, K, columns, alpha, B + n, ldb);
+        gemm_pack(work, K, columns, alpha, B + n, ldb);
         gemm_panels(M, K, gemm_rows(A, lda), work, 0, beta, NULL, C + n, ldc, 0, 1, columns);
     }
 }

@@ -52,6 +52,9 @@ void gemm(int M, int N, int K, float alpha, const float *A, size_t lda, const fl
           float beta, float *C, size_t ldc, float *work);
 size_t gemm_work_size(int K);
 
+/* panel (K, 64) = alpha times `columns` <= 64 columns of B, whose K rows are ldb floats apart; zero beyond. */
+void gemm_pack(float *panel, int K, int columns, float alpha, const float *B, size_t ldb);
+
 /* out (64, 64) = transpose of in (rows, 64), rows <= 64; columns of `out` from `rows` on are zero. */
 void gemm_transpose(float *out, const float *in, int rows);
 

@@ -185,7 +185,8 @@ bool optim_create(Optim *optim, const OptimPlan *plan, const Param *params, int 
                   Error *err);
 void optim_free(Optim *optim);
 
-/* The next step multiplies the gradient by `factor` before it does anything else: to clip it, without a pass of its own. */
+/* The next step multiplies the gradient by `factor` before it does anything else: to clip it, without a pass of
+ * its own over memory. */
 void optim_scale_gradient(Optim *optim, double factor);
 
 /* Applies gradients to weights. step is 1-based; lr_factor is the schedule's value in [0, 1], which

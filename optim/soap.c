@@ -200,15 +200,16 @@ static View transposed(const float *p, int ld) {
 /* panel (K, 64) = alpha B[:, 0 : columns], zero beyond. */
 static void pack(float *panel, int K, int columns, float alpha, View B) {
     const int tile = 16; /* rows of the panel, so that a transposed B is read by cache lines */
+    if (B.col == 1) {
+        gemm_pack(panel, K, columns, alpha, B.p, B.row);
+        return;
+    }
     if (columns < GEMM_NR) memset(panel, 0, gemm_work_size(K) * sizeof(float));
     for (int k0 = 0; k0 < K; k0 += tile) {
         int k1 = k0 + tile < K ? k0 + tile : K;
-        for (int j = 0; j < columns && B.col != 1; j++)
+        for (int j = 0; j < columns; j++)
             for (int k = k0; k < k1; k++)
                 panel[(size_t)k * GEMM_NR + (size_t)j] = alpha * B.p[(size_t)k + (size_t)j * B.col];
-        for (int k = k0; k < k1 && B.col == 1; k++)
-            for (int j = 0; j < columns; j++)
-                panel[(size_t)k * GEMM_NR + (size_t)j] = alpha * B.p[(size_t)k * B.row + (size_t)j];
     }
 }
 

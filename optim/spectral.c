@@ -150,15 +150,8 @@ static void mirror(size_t n, float *C) {
 
 /* e->panel = alpha times `width` columns of B (n rows, ld apart), in panels of 64 with zeros beyond. */
 static void pack_columns(const Engine *e, double alpha, const float *B, size_t ld, size_t width) {
-    size_t n = (size_t)e->n;
-    for (size_t j = 0; j < width; j += TILE) {
-        size_t columns = least(width - j, TILE);
-        float *row = e->panel + j * n;
-        for (size_t i = 0; i < n; i++, row += TILE) {
-            for (size_t c = 0; c < columns; c++) row[c] = (float)alpha * B[i * ld + j + c];
-            memset(row + columns, 0, (TILE - columns) * sizeof(float));
-        }
-    }
+    for (size_t j = 0; j < width; j += TILE)
+        gemm_pack(e->panel + j * (size_t)e->n, e->n, (int)least(width - j, TILE), (float)alpha, B + j, ld);
 }
 
 /* Columns j ... j + width - 1 of C = A B + beta C, for A (n, K) and these columns of B (K, n) in e->panel. C (n, n) is
@@ -191,8 +184,8 @@ static void form_gram(const Engine *e) {
     size_t n = (size_t)e->n, m = (size_t)e->m;
     for (size_t j = 0; j < n; j += PANELS * TILE) {
         size_t width = least(n - j, PANELS * TILE);
-        for (size_t c = 0; c < width;
-             c += TILE) /* what a panel's last tile leaves behind it, the next overwrites */
+        /* what a panel's last tile leaves behind it, the next panel overwrites */
+        for (size_t c = 0; c < width; c += TILE)
             for (size_t k = 0; k < m; k += TILE)
                 transpose_tile(e->panel + c * m + k * TILE, e->X + (j + c) * m + k, m,
                                least(width - c, TILE), least(m - k, TILE));

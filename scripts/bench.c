@@ -487,8 +487,8 @@ static bool compare(const char *old_path, const char *new_path, Error *err) {
 
 static bool serve(const Options *o, Error *err) {
     Trainer t;
-    const Shape *shape =
-        o->shape_count == 1 ? o->shapes[0] : SHAPES; /* it is 1, which clang-tidy cannot see */
+    /* the count is 1, which clang-tidy cannot see */
+    const Shape *shape = o->shape_count == 1 ? o->shapes[0] : SHAPES;
     const GPT2Config *m = &shape->model;
     bool ok = trainer_open(&t, shape, o->threads, err);
     if (ok)

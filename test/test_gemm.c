@@ -93,8 +93,8 @@ static void assert_transposed_is_the_same(size_t M, size_t LD) {
 static void a_transposed_matrix_should_give_the_same_bits(void **state) {
     (void)state;
     assert_transposed_is_the_same(433, 450);
-    assert_transposed_is_the_same(50,
-                                  60); /* columns that would be read where they lie, were they not cut */
+    /* columns that would be read where they lie, were they not cut */
+    assert_transposed_is_the_same(50, 60);
 }
 
 static void depth_should_run_through_separate_tiles(void **state) {

@@ -18,8 +18,8 @@ typedef struct Run {
     StepRecord *records;  /* one a line of metrics.jsonl, in its order; absent figures are NAN */
     size_t record_count;
     bool torn; /* the last line was cut off in the middle, and left out */
-    char outcome
-        [16]; /* "finished", "stopped", "diverged", "failed"; "" while it runs, or when it was killed */
+    /* "finished", "stopped", "diverged", "failed"; "" while it runs, or when it was killed */
+    char outcome[16];
 } Run;
 
 /* ERR_DATA when `dir` is no run directory, or when a line other than the last is damaged. */
