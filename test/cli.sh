@@ -132,6 +132,16 @@ start() {
 # stop SIGNAL: to what start began; leaves its exit $status
 stop() {
     kill -s "$1" "$pid"
+    reap
+}
+
+# The same for what may have ended by itself before
+stop_or_over() {
+    kill -s "$1" "$pid" || :
+    reap
+}
+
+reap() {
     status=0
     wait "$pid" || status=$?
     pid=
@@ -1177,10 +1187,10 @@ a_study_killed_at_any_time_comes_to_the_same_bits() (
         begin killed
         sleep "0.$(printf %02d $((2 * round)))"
         if [ $((round % 3)) -ne 0 ]; then
-            stop KILL
+            stop_or_over KILL
         else # a child alone: told, and what it had trained stays
             kill -s KILL "$(children killed | head -n 1)" || : # between two
-            stop CONT
+            stop_or_over CONT
             [ "$status" -ne 1 ] || has killed.err "was killed (Killed), perhaps for lack of memory; its log: $work/studies/killed/logs/"
         fi
         ! grep -qF '"state": "done"' studies/killed/index.json || break
